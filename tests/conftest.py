@@ -1,0 +1,29 @@
+"""What every test shares: no network, few threads, and shape annotations that are executed."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+from jaxtyping import install_import_hook
+
+# Every jaxtyping annotation in the package is checked by beartype while the tests run.
+install_import_hook("plaudit", "beartype.beartype")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real preference data beside the checkout; tests that need it are skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no real preference data beside the checkout (../shared/data)")
+    return SHARED_DATA
