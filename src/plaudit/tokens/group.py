@@ -33,3 +33,7 @@ class TokenGroup:
     """Row of the preference table that it came from; -1 when it came from none."""
     num_truncated_tokens: int = 0
     """Tokens cut from the left of the prompt."""
+    completion_index: np.ndarray | None = None
+    """int32 [K]: which completion of the preference group each sequence is; None when it is all, in order."""
+    comparison_index: np.ndarray | None = None
+    """int32 [num_comparisons]: the same for comparisons."""

@@ -1,0 +1,91 @@
+"""Statistics as tables for the terminal: value, 95% interval and n on every line."""
+
+from __future__ import annotations
+
+import math
+
+from rich.table import Table
+
+from plaudit.evaluation.length import Correlation
+from plaudit.evaluation.metrics import EvaluationMetrics
+from plaudit.objective.intervals import Estimate
+
+__all__ = ["metrics_table", "subsets_table"]
+
+
+def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
+    """The statistics over all comparisons."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for header in ("value", "95% interval", "n"):
+        table.add_column(header, justify="right")
+    for section in _sections(metrics):
+        for label, value in section:
+            table.add_row(label, *_cells(value))
+        table.add_section()
+    return table
+
+
+def subsets_table(metrics: EvaluationMetrics) -> Table:
+    """One line per subset."""
+    table = Table(title="Subsets", title_justify="left")
+    table.add_column("subset")
+    for header in ("accuracy", "95% interval", "n", "mean margin", "ties"):
+        table.add_column(header, justify="right")
+    for subset in metrics.subsets:
+        ties = f"{subset.num_reward_ties:,}"
+        cells = [*_cells(subset.accuracy), _number(subset.mean_margin.value), ties]
+        table.add_row("(none)" if subset.name is None else subset.name, *cells)
+    table.add_section()
+    table.add_row("mean over subsets", *_cells(metrics.macro_accuracy))
+    return table
+
+
+_Value = Estimate | Correlation | float | int
+
+
+def _sections(metrics: EvaluationMetrics) -> list[list[tuple[str, _Value]]]:
+    calibration, length = metrics.calibration, metrics.length
+    return [
+        [
+            ("accuracy", metrics.accuracy),
+            ("equal rewards" + (" (count half)" if metrics.ties == "half" else ""), metrics.reward_tie_rate),
+            ("ties in the data (excluded)", metrics.num_data_ties),
+        ],
+        [
+            ("pick the longer", length.longer_baseline),
+            ("pick the shorter", length.shorter_baseline),
+            ("accuracy, better is longer", length.accuracy_better_longer),
+            ("accuracy, better is shorter", length.accuracy_better_shorter),
+            ("reward ~ length, Pearson", length.pearson),
+            ("reward ~ length, Spearman", length.spearman),
+        ],
+        [
+            ("margin, mean", metrics.mean_margin),
+            ("margin, median", metrics.median_margin),
+            ("reward of better", metrics.mean_reward_better),
+            ("reward of worse", metrics.mean_reward_worse),
+            ("reward, standard deviation", metrics.reward_std),
+        ],
+        [
+            ("log loss", calibration.log_loss),
+            ("Brier score", calibration.brier_score),
+            ("calibration error", calibration.expected_calibration_error),
+            ("training loss", metrics.training_loss),
+        ],
+    ]
+
+
+def _cells(value: _Value) -> tuple[str, str, str]:
+    """Value, interval and n."""
+    if isinstance(value, Estimate):
+        interval = value.interval
+        ends = "" if math.isnan(interval.low) else f"{_number(interval.low)} to {_number(interval.high)}"
+        return _number(value.value), ends, f"{value.n:,}"
+    if isinstance(value, Correlation):
+        return _number(value.value), "", f"{value.n:,}"
+    return (f"{value:,}" if isinstance(value, int) else _number(value)), "", ""
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,189 @@
+"""Which sequences an evaluation has to score: each distinct one once, and only those that a comparison names.
+
+Guarantees: two token sequences with the same ids are one entry, across groups too; the order of comparisons
+is the order of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from plaudit.evaluation.rows import ComparisonRows
+from plaudit.preferences.group import Completion, PreferenceGroup
+from plaudit.tokens.group import TokenGroup
+
+__all__ = ["EvaluationPlan", "PreferenceRows", "num_characters", "plan_evaluation"]
+
+
+@runtime_checkable
+class PreferenceRows(Protocol):
+    """Preference groups by row: `plaudit.preferences.Preferences`, or a list of groups."""
+
+    def __getitem__(self, index: int, /) -> PreferenceGroup: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationPlan:
+    """The sequences to score, and the comparisons that wait for their rewards."""
+
+    sequences: tuple[np.ndarray, ...]
+    """int32 ids of each distinct sequence."""
+    rows: ComparisonRows
+    """The comparisons; rewards are NaN."""
+    num_groups_without_comparisons: int
+    """Groups that say nothing about which completion is better (ratings only): they are not scored."""
+
+
+def plan_evaluation(tokens: Iterable[TokenGroup], preferences: PreferenceRows) -> EvaluationPlan:
+    """The plan for token groups whose `row` points into ``preferences``.
+
+    Args:
+        tokens: The groups after rendering.
+        preferences: The preference table that they came from: lengths of texts and subsets are read there.
+    """
+    draft = _Draft()
+    for group in tokens:
+        draft.add(group, preferences[group.row])
+    return draft.finish()
+
+
+def num_characters(completion: Completion) -> int:
+    """Characters of what is said: plain text, or the text content of all messages.
+
+    >>> num_characters("four")
+    4
+    >>> num_characters(({"role": "assistant", "content": [{"type": "text", "text": "fo"}, {"text": "ur"}]},))
+    4
+    """
+    if isinstance(completion, str):
+        return len(completion)
+    return sum(len(text) for message in completion for text in _texts_of(message.get("content")))
+
+
+def _texts_of(content: object) -> list[str]:
+    """A message's content is text, a list of parts of which some are text, or absent (a tool call)."""
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, list | tuple) else []
+    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Draft:
+    """What is gathered while groups go by: lists that become the arrays of `ComparisonRows`."""
+
+    sequences: list[np.ndarray] = field(default_factory=list)
+    sequence_num_tokens: list[int] = field(default_factory=list)
+    index_of_digest: dict[bytes, int] = field(default_factory=dict)
+    index_of_subset: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _DTYPES})
+    num_without: int = 0
+
+    def add(self, tokens: TokenGroup, group: PreferenceGroup) -> None:
+        """One more group."""
+        n = len(tokens.better)
+        if n == 0:
+            self.num_without += 1
+            return
+        completion = _index_or_all(
+            tokens.completion_index, len(tokens.sequences), len(group.completions), group
+        )
+        comparison = _index_or_all(tokens.comparison_index, n, len(group.comparisons), group)
+        sequence, characters, num_tokens = self._add_completions(tokens, group, completion)
+        self._extend(
+            group=np.full(n, tokens.row),
+            comparison=comparison,
+            completion_better=completion[tokens.better],
+            completion_worse=completion[tokens.worse],
+            better=sequence[tokens.better],
+            worse=sequence[tokens.worse],
+            subset=np.full(n, self._subset_code(group.subset)),
+            required_margin=tokens.margin,
+            weight=tokens.weight,
+            is_tie=tokens.is_tie,
+            num_characters_better=characters[tokens.better],
+            num_characters_worse=characters[tokens.worse],
+            num_tokens_better=num_tokens[tokens.better],
+            num_tokens_worse=num_tokens[tokens.worse],
+        )
+
+    def finish(self) -> EvaluationPlan:
+        """The plan of all groups added."""
+        columns = {
+            name: np.concatenate(parts) if parts else np.empty(0, dtype=_DTYPES[name])
+            for name, parts in self.columns.items()
+        }
+        rows = ComparisonRows(
+            **columns,
+            sequence_reward=np.full(len(self.sequences), np.nan, dtype=np.float32),
+            sequence_num_tokens=np.array(self.sequence_num_tokens, dtype=np.int64),
+            subset_names=tuple(self.index_of_subset),
+        )
+        return EvaluationPlan(
+            sequences=tuple(self.sequences), rows=rows, num_groups_without_comparisons=self.num_without
+        )
+
+    def _add_completions(
+        self, tokens: TokenGroup, group: PreferenceGroup, completion: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sequence index, characters and tokens of each of the K completions; -1 for those never compared."""
+        of_each = np.full((3, len(tokens.sequences)), -1, dtype=np.int64)
+        for k in np.unique(np.concatenate([tokens.better, tokens.worse])):
+            num_tokens = len(tokens.sequences[k]) - tokens.num_prompt_tokens
+            index = self._sequence_index(tokens.sequences[k], num_tokens)
+            of_each[:, k] = index, num_characters(group.completions[completion[k]]), num_tokens
+        return of_each[0], of_each[1], of_each[2]
+
+    def _sequence_index(self, sequence: np.ndarray, num_tokens: int) -> int:
+        # A digest of 16 bytes stands for the ids: no second copy of all tokens in the keys.
+        digest = hashlib.blake2b(np.ascontiguousarray(sequence).tobytes(), digest_size=16).digest()
+        index = self.index_of_digest.setdefault(digest, len(self.sequences))
+        if index == len(self.sequences):
+            self.sequences.append(sequence)
+            self.sequence_num_tokens.append(num_tokens)
+        return index
+
+    def _subset_code(self, subset: str | None) -> int:
+        return -1 if subset is None else self.index_of_subset.setdefault(subset, len(self.index_of_subset))
+
+    def _extend(self, **values: np.ndarray) -> None:
+        for name, value in values.items():
+            self.columns[name].append(value.astype(_DTYPES[name]))
+
+
+def _index_or_all(
+    index: np.ndarray | None, num_tokenized: int, num_in_data: int, group: PreferenceGroup
+) -> np.ndarray:
+    """Where the parts of a token group stand in the preference group; all in order when nothing is said."""
+    if index is not None:
+        return index
+    if num_tokenized != num_in_data:
+        raise ValueError(
+            f"{group.source}: {num_tokenized} of {num_in_data} completions or comparisons were tokenized, and "
+            f"the token group does not say which: texts and rewards cannot be joined"
+        )
+    return np.arange(num_tokenized)
+
+
+_DTYPES = {
+    "group": np.int64,
+    "comparison": np.int32,
+    "completion_better": np.int32,
+    "completion_worse": np.int32,
+    "better": np.int64,
+    "worse": np.int64,
+    "subset": np.int32,
+    "required_margin": np.float32,
+    "weight": np.float32,
+    "is_tie": np.bool_,
+    "num_characters_better": np.int64,
+    "num_characters_worse": np.int64,
+    "num_tokens_better": np.int64,
+    "num_tokens_worse": np.int64,
+}
+"""The per-comparison columns of `ComparisonRows`."""

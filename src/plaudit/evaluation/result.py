@@ -1,0 +1,152 @@
+"""What an evaluation found, what it was measured on, and its form on disk.
+
+Guarantees: ``results.json`` is strict JSON (a number that is not defined is null, with its reason beside it) and
+names model, data, versions and schema; it is written after the rows, so that where it stands the evaluation is
+complete; both files are complete or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from plaudit.evaluation.display import metrics_table, subsets_table
+from plaudit.evaluation.metrics import EvaluationMetrics
+from plaudit.evaluation.plan import PreferenceRows
+from plaudit.evaluation.rows import ComparisonRows
+from plaudit.evaluation.storage import write_rows
+from plaudit.preferences.report import ReadReport
+from plaudit.tokens.report import TokenReport
+
+__all__ = ["RESULTS_SCHEMA_VERSION", "EvaluatedData", "EvaluationResult", "Throughput"]
+
+RESULTS_SCHEMA_VERSION = 1
+"""Goes up when a key of ``results.json`` changes its meaning or goes away; new keys leave it as it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluatedData:
+    """What was evaluated, and what of it could not be."""
+
+    sources: tuple[str, ...]
+    """Where the data were read."""
+    fingerprint: str
+    """Of the preference table: the same data have the same one."""
+    reading: ReadReport
+    """What reading the data found: records, bad ones, duplicates."""
+    tokenizing: TokenReport
+    """What tokenising kept and lost: groups dropped by reason (``no-comparison``: ratings only), prompts cut."""
+    num_groups_not_scored: int
+    """Token groups that compare nothing: kept by tokenising, in no statistic."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput:
+    """What scoring cost. *Given* tokens are those of the distinct sequences, *computed* ones met the model."""
+
+    num_tokens_given: int
+    """Sum of the lengths of all distinct sequences."""
+    num_tokens_computed: int
+    """Tokens that went through the model: fewer, where sequences share a beginning."""
+    seconds: float
+    """Time to score, model loading and tokenising apart."""
+    given_tokens_per_s: float
+    """Given tokens over seconds: to be compared with a loop that computes every one."""
+    computed_tokens_per_s: float
+    """Computed tokens over seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationResult:
+    """The outcome of `evaluate`: statistics, the rows they came from, and what they were measured on."""
+
+    name: str
+    """What the evaluation is called in tables."""
+    model: str
+    """Path or name of the model."""
+    metrics: EvaluationMetrics
+    """Every statistic."""
+    rows: ComparisonRows
+    """One entry per comparison."""
+    preferences: PreferenceRows
+    """The table that the rows point into."""
+    data: EvaluatedData
+    """What was evaluated."""
+    throughput: Throughput
+    """What it cost."""
+    settings: Mapping[str, Any]
+    """What was asked for: tie rule, limits, rendering."""
+    versions: Mapping[str, str]
+    """Versions of plaudit and the libraries under it."""
+    created: str
+    """When, in UTC, ISO 8601."""
+    store_texts: bool = True
+    """Whether `save` writes prompts and completions beside the rewards."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``results.json`` as plain values; NaN stays NaN."""
+        return {
+            "schema": "plaudit.evaluation",
+            "schema_version": RESULTS_SCHEMA_VERSION,
+            "name": self.name,
+            "model": self.model,
+            "created": self.created,
+            "versions": dict(self.versions),
+            "settings": dict(self.settings),
+            "data": asdict(self.data),
+            "metrics": asdict(self.metrics),
+            "throughput": asdict(self.throughput),
+        }
+
+    def to_json(self) -> str:
+        """The content of ``results.json``."""
+        values = _nan_to_none(self.as_dict())
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, output_dir: str | Path) -> None:
+        """Write ``rows.parquet`` and then ``results.json`` into ``output_dir``, which is made when absent."""
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rows(folder / "rows.parquet", self.rows, self.preferences, store_texts=self.store_texts)
+        partial = folder / "results.json.partial"
+        partial.write_text(self.to_json(), encoding="utf-8")
+        partial.replace(folder / "results.json")
+
+    def table(self) -> Table:
+        """The statistics as a table for the terminal."""
+        return metrics_table(self.metrics, title=f"{self.model} on {self.name}")
+
+    def print(self, console: Console | None = None) -> None:
+        """Print the tables, and what was left out."""
+        console = console or Console()
+        console.print(self.table())
+        if self.metrics.subsets:
+            console.print(subsets_table(self.metrics))
+        for line in self._footnotes():
+            console.print(line, style="dim", highlight=False, markup=False)
+
+    def _footnotes(self) -> list[str]:
+        cost, num_idle = self.throughput, self.data.num_groups_not_scored
+        saved = 1 - cost.num_tokens_computed / cost.num_tokens_given if cost.num_tokens_given else 0.0
+        return [
+            *self.data.tokenizing.summary(),
+            *([f"{num_idle:,} groups compare nothing and were not scored"] if num_idle else []),
+            f"{cost.num_tokens_given:,} tokens given, {cost.num_tokens_computed:,} computed "
+            f"({saved:.0%} saved), {cost.given_tokens_per_s:,.0f} given tokens/s",
+        ]
+
+
+def _nan_to_none(value: Any) -> Any:
+    """Strict JSON has no NaN: null stands for a number that is not defined."""
+    if isinstance(value, Mapping):
+        return {key: _nan_to_none(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,228 @@
+"""Loading a reward model, or a base model that becomes one; never with a random head in silence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from plaudit.errors import PlauditError
+from plaudit.model.backend import set_backend
+from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
+from plaudit.model.dropout import disable_dropout
+from plaudit.model.head import draw_head, head_of
+from plaudit.model.reward_model import RewardModel, as_reward_model
+
+__all__ = ["LoadedRewardModel", "load_reward_model", "prepare_reward_model"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedRewardModel:
+    """A model ready for rewards, and where its head came from."""
+
+    model: RewardModel
+    """The model, in evaluation mode."""
+    has_fresh_head: bool
+    """Whether the head was drawn here and has to be trained first."""
+    origin: str
+    """What was recognised, in one line."""
+
+
+def load_reward_model(
+    path_or_id: str | Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    allow_fresh_head: bool = False,
+    attention: str = "auto",
+    dtype: torch.dtype | str = "auto",
+    device: torch.device | str | None = None,
+    keep_dropout: bool = False,
+    seed: int = 0,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    model_init_kwargs: Mapping[str, Any] | None = None,
+) -> LoadedRewardModel:
+    """Load a checkpoint as a reward model.
+
+    Args:
+        path_or_id: A local folder or a hub id.
+        tokenizer: Its tokenizer; gives the model the pad token, and the embedding rows of tokens added to it.
+        allow_fresh_head: Whether a checkpoint without a head gets a new one, drawn from N(0, 1/(hidden+1)).
+        attention: A backend, or ``auto``; see `plaudit.model.backend`.
+        dtype: Precision of the weights; ``auto`` takes the checkpoint's own.
+        device: Where to put it; None leaves it where transformers put it.
+        keep_dropout: Keep the model's dropout for training (arXiv:1909.08593 turns it off).
+        seed: Of a fresh head.
+        revision, trust_remote_code, model_init_kwargs: As in ``from_pretrained``.
+
+    Raises:
+        PlauditError: When the folder is damaged or unknown, has no head (and may get none), has a head of more than
+            one output, or the backend cannot be used.
+    """
+    kwargs = dict(model_init_kwargs or {})
+    kwargs |= {"revision": revision or kwargs.get("revision"), "trust_remote_code": trust_remote_code}
+    kwargs.setdefault("dtype", dtype)
+    facts = inspect_checkpoint(_local_folder(str(path_or_id), revision))
+    if facts.format not in READERS:
+        raise PlauditError(
+            f"a checkpoint of the format {facts.format!r} cannot be read yet",
+            where=str(path_or_id),
+            fix=f"Formats that can: {', '.join(READERS)}.",
+        )
+    loaded = READERS[facts.format](facts, allow_fresh_head, seed, kwargs)
+    if device is not None:
+        loaded.model.to(device)  # type: ignore[arg-type]
+    prepare_reward_model(loaded.model, tokenizer, attention=attention, keep_dropout=keep_dropout)
+    log.info("%s: %s", path_or_id, loaded.origin)
+    return loaded
+
+
+def prepare_reward_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    attention: str = "auto",
+    keep_dropout: bool = False,
+) -> RewardModel:
+    """Make a sequence-classification model fit for rewards, in place: pad token, raw output, dropout, attention.
+
+    Raises:
+        PlauditError: When it has more than one output, or the backend cannot be used.
+    """
+    if model.config.num_labels != 1:
+        raise PlauditError(
+            f"the model has {model.config.num_labels} outputs, and a reward model has one",
+            where=str(model.config.name_or_path or type(model).__name__),
+            fix="Load it with num_labels=1.",
+        )
+    # Without this, pipeline("text-classification") and vLLM return sigmoid(reward).
+    model.config.problem_type = "regression"
+    if tokenizer is not None:
+        _fit_to_tokenizer(model, tokenizer)
+    if not keep_dropout:
+        disable_dropout(model)
+    model.config.use_cache = False
+    reward_model = as_reward_model(model)
+    set_backend(reward_model, attention)
+    return reward_model
+
+
+def _fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give the model the tokenizer's pad token, and an embedding row for every token."""
+    embedding = model.get_input_embeddings()
+    num_rows = getattr(embedding, "num_embeddings", len(tokenizer))
+    if len(tokenizer) > num_rows:
+        log.info("embedding grown from %d to %d rows for added tokens", num_rows, len(tokenizer))
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _local_folder(path_or_id: str, revision: str | None) -> Path:
+    """The folder of a model: the path itself, or where the hub's files were downloaded to."""
+    if Path(path_or_id).is_dir():
+        return Path(path_or_id)
+    try:
+        config = cached_file(path_or_id, "config.json", revision=revision)
+    except (OSError, ValueError) as error:
+        raise PlauditError(
+            f"neither a local folder nor a model that can be fetched ({str(error).splitlines()[0]})",
+            where=path_or_id,
+            fix="Check the path or id, the network, and that you are logged in for a gated model.",
+        ) from error
+    assert config is not None
+    return Path(config).parent
+
+
+def _read_sequence_classification(
+    facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
+) -> LoadedRewardModel:
+    if facts.num_labels != 1:
+        raise PlauditError(
+            f"{facts.architecture} has {facts.num_labels} outputs, and a reward model has one",
+            where=str(facts.path / "config.json"),
+            fix="This is a classifier. Train a reward model from its base instead.",
+        )
+    model, missing = _from_pretrained(facts.path, kwargs)
+    if head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:
+        if not allow_fresh_head:
+            raise _no_head(facts, head_keys)
+        return _with_fresh_head(facts, model, seed)
+    where = ", ".join(facts.head_keys) or "the checkpoint"
+    origin = f"sequence classification ({facts.architecture}), head from {where}"
+    return LoadedRewardModel(model=model, has_fresh_head=False, origin=origin)
+
+
+def _read_headless(
+    facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
+) -> LoadedRewardModel:
+    if not allow_fresh_head:
+        raise _no_head(facts, ["score.weight"])
+    model, _ = _from_pretrained(facts.path, kwargs)
+    return _with_fresh_head(facts, model, seed)
+
+
+READERS: dict[
+    str, Callable[[CheckpointFacts, bool, int, dict[str, Any]], LoadedRewardModel]
+] = {
+    "sequence-classification": _read_sequence_classification,
+    "headless": _read_headless,
+}
+"""How each format of `plaudit.model.checkpoint` is read: (facts, allow_fresh_head, seed, kwargs) -> model."""
+
+
+def _with_fresh_head(facts: CheckpointFacts, model: RewardModel, seed: int) -> LoadedRewardModel:
+    head = head_of(model)
+    if isinstance(head, torch.nn.Linear):
+        draw_head(head, seed=seed)
+    origin = f"{facts.architecture or 'a model'} without a reward head; a fresh one was drawn (seed {seed})"
+    return LoadedRewardModel(model=model, has_fresh_head=True, origin=origin)
+
+
+def _from_pretrained(path: Path, kwargs: dict[str, Any]) -> tuple[RewardModel, list[str]]:
+    """The sequence-classification class of the config with one output, and the weights it did not find."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # "newly initialized" is said by us, as an error or in one line
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=kwargs["trust_remote_code"])
+        config.num_labels = 1
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            path, config=config, output_loading_info=True, **kwargs
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        raise PlauditError(
+            f"transformers cannot load it for sequence classification: {error}",
+            where=str(path),
+            fix="Check that the architecture has a ForSequenceClassification class.",
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    missing = sorted(info["missing_keys"])
+    lost = [key for key in missing if not key.startswith(("score.", "classifier.", "pooler."))]
+    if lost:
+        raise PlauditError(
+            f"{len(lost)} weights of the model are not in its files: {', '.join(lost[:5])}",
+            where=str(path),
+            fix="The checkpoint is incomplete or of another architecture; copy it again.",
+        )
+    return as_reward_model(model.eval()), missing
+
+
+def _no_head(facts: CheckpointFacts, wanted: list[str]) -> PlauditError:
+    found = ", ".join(facts.head_keys) or "none"
+    return PlauditError(
+        f"{facts.architecture or 'this model'} has no reward head: looked for {', '.join(wanted)}; "
+        f"head-like tensors found: {found} (of {facts.num_tensors})",
+        where=str(facts.path),
+        fix="Train a reward model from it first (plaudit train), or give one that was.",
+    )

@@ -1,0 +1,73 @@
+"""plaudit.json: what a reward model's folder has to say beyond the weights and the config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from plaudit.errors import PlauditError
+from plaudit.tokens.rule import RenderingRule
+
+__all__ = ["RECORD_FILE", "ModelRecord", "installed_versions", "read_record"]
+
+RECORD_FILE = "plaudit.json"
+FORMAT = 1
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide a reward."""
+    found: dict[str, str] = {}
+    for package in ("plaudit", "torch", "transformers", "tokenizers", "accelerate", "datasets"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRecord:
+    """How a reward model came about, as far as its consumers have to know it."""
+
+    rendering: RenderingRule
+    """How conversations were rendered in training; scoring restores it."""
+    max_length: int | None = None
+    """Longest sequence it was trained on, in tokens."""
+    base_model: str | None = None
+    """What training started from."""
+    data_fingerprint: str | None = None
+    """SHA-256 of the training data."""
+    reward_mean: float | None = None
+    """Mean of the raw reward over the evaluation data's distinct sequences."""
+    reward_std: float | None = None
+    """Standard deviation of the same."""
+    num_rewards: int = 0
+    """How many rewards the two were computed from."""
+    versions: dict[str, str] = field(default_factory=installed_versions)
+    """Packages and versions that wrote it."""
+
+    def write(self, folder: Path) -> None:
+        """Write the record into a model folder."""
+        content = {"format": FORMAT} | asdict(self)
+        (folder / RECORD_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_record(folder: Path) -> ModelRecord | None:
+    """The record of a model folder; None where there is none (a model that plaudit did not write).
+
+    Raises:
+        PlauditError: When the file is there but damaged, or of a newer format.
+    """
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        if content.pop("format") != FORMAT:
+            raise PlauditError("written by a newer plaudit", where=str(file), fix="Upgrade plaudit.")
+        rendering = RenderingRule.from_json(json.dumps(content.pop("rendering")))
+        return ModelRecord(rendering=rendering, **content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PlauditError(f"damaged ({error})", where=str(file), fix="Copy the model again.") from error

@@ -1,0 +1,65 @@
+"""The reward model: a plain sequence-classification model that also reads trees.
+
+`as_reward_model` gives a transformers model one more way to be called, ``model(tree=batch)``, and changes nothing
+else: it stays an instance of its class, saves under its class's name, and its own forward pass is as it was. So
+everything that knows transformers models (Trainer, accelerate, DeepSpeed, peft) knows this one.
+
+Only the hidden states at sequence ends meet the head.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from plaudit.model.head import head_of, head_rewards
+from plaudit.model.padded import padded_rewards
+from plaudit.tree.attention import tree_forward_arguments
+from plaudit.tree.batch import TreeBatch
+
+__all__ = ["RewardModel", "as_reward_model"]
+
+
+class RewardModel(PreTrainedModel):
+    """What `as_reward_model` adds to a sequence-classification model; never built by itself."""
+
+    attention_backend: str = "padded"
+    """``sdpa``, ``flex``, ``varlen`` or ``padded``."""
+    attention_reason: str = "no other backend was chosen"
+    """Why that backend, in words."""
+
+    def forward(self, *args: Any, tree: TreeBatch | None = None, **kwargs: Any) -> Any:
+        """The rewards of a tree batch as ``logits`` [num_sequences, 1], or the class's own forward pass."""
+        if tree is None:
+            return super().forward(*args, **kwargs)
+        if self.attention_backend == "padded":
+            rewards = padded_rewards(self, super().forward, tree)
+        else:
+            rewards = self._tree_rewards(tree)
+        return SequenceClassifierOutput(logits=cast(Any, rewards[:, None]))
+
+    def rewards(self, tree: TreeBatch) -> Float[Tensor, " sequence"]:
+        """One raw reward per sequence of the tree, float32."""
+        return self(tree=tree).logits[:, 0]
+
+    def _tree_rewards(self, tree: TreeBatch) -> Float[Tensor, " sequence"]:
+        backbone = getattr(self, self.base_model_prefix)
+        hidden = backbone(**tree_forward_arguments(tree)).last_hidden_state[0]
+        return head_rewards(head_of(self), hidden[tree.sequence_ends])
+
+
+def as_reward_model(model: PreTrainedModel) -> RewardModel:
+    """Give a sequence-classification model the ``tree`` argument, in place.
+
+    It starts with the padded backend, which every model can do; `set_backend` chooses a faster one.
+    """
+    if not isinstance(model, RewardModel):
+        plain = type(model)
+        # The subclass keeps the class's name: save_pretrained writes it into config.json as the architecture.
+        members = {"__module__": plain.__module__, "__doc__": plain.__doc__}
+        model.__class__ = type(plain.__name__, (RewardModel, plain), members)
+    return cast(RewardModel, model)

@@ -1,0 +1,185 @@
+"""The token table: token groups in a memory-mapped Arrow file, by index.
+
+Costs: an open table holds file offsets, not ids; a group read is one copy of its ids; a table sent to a
+worker process is a file name. 300,000 pairs are read at random in well under 2 GiB of resident memory
+(benchmarks/memory_300k.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from datasets.fingerprint import get_temporary_cache_files_directory
+
+from plaudit.errors import PlauditError
+from plaudit.tokens.columns import TOKEN_SCHEMA, TokenRows, to_arrow
+from plaudit.tokens.group import TokenGroup
+from plaudit.tokens.limits import LengthLimits, LimitedGroup, limit_group
+from plaudit.tokens.report import REPORT_COLUMNS, TokenReport, report_of_columns
+
+__all__ = ["GROUPS_PER_CHUNK", "TokenTable"]
+
+GROUPS_PER_CHUNK = 1024
+"""Rows per Arrow record batch: some MB of ids (assumed)."""
+
+
+class TokenTable:
+    """Token groups by index; what `tokenize_preferences` returns.
+
+    Args:
+        dataset: Rows of `columns.TOKEN_SCHEMA`, dropped groups included.
+        limits: The limits that were applied, for the report.
+    """
+
+    def __init__(self, dataset: Dataset, limits: LengthLimits) -> None:
+        missing = [name for name in TOKEN_SCHEMA.names if name not in dataset.column_names]
+        if missing:
+            raise PlauditError(
+                f"not a table of token groups: it has no column {', '.join(missing)}",
+                where="token table",
+                fix="Make one with plaudit.tokens.tokenize_preferences.",
+            )
+        # Rows are addressed by their place in the file; an order of the data set's own would hide that.
+        self._all = dataset if dataset._indices is None else dataset.flatten_indices()
+        columns = _numpy_columns(self._all)
+        self.report: TokenReport = report_of_columns(columns, limits)
+        is_left = np.array([reason is None for reason in columns["drop_reason"]], dtype=np.bool_)
+        self._order: np.ndarray | None = None if is_left.all() else np.flatnonzero(is_left)
+        self._rows: TokenRows | None = None
+
+    def __len__(self) -> int:
+        return len(self._all) if self._order is None else len(self._order)
+
+    def __getitem__(self, index: int) -> TokenGroup:
+        """The token group at `index`, its arrays copies of the file's.
+
+        Raises:
+            IndexError: Not in [-len, len).
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is not in a table of {len(self)} token groups")
+        index = int(index) % len(self)
+        if self._rows is None:
+            self._rows = TokenRows(self._all.data.table)
+        return self._rows.group(index if self._order is None else int(self._order[index]))
+
+    def __iter__(self) -> Iterator[TokenGroup]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def dataset(self) -> Dataset:
+        """The rows as a `datasets.Dataset`, dropped groups left out: what Trainer and samplers take."""
+        return self._all if self._order is None else self._all.select(self._order)
+
+    @property
+    def fingerprint(self) -> str:
+        """A name for these groups in this order: it changes with the data, the tokenizer, the template or a
+        limit."""
+        order = b"" if self._order is None else self._order.tobytes()
+        return hashlib.sha256(self._all._fingerprint.encode() + order).hexdigest()[:32]
+
+    def lengths(self) -> np.ndarray:
+        """int64 [len]: tokens of each group, its K sequences together."""
+        return self._numbers("num_tokens")
+
+    def longest(self) -> np.ndarray:
+        """int64 [len]: tokens of each group's longest sequence."""
+        return self._numbers("max_sequence_tokens")
+
+    def num_comparisons(self) -> np.ndarray:
+        """int64 [len]: comparisons of each group."""
+        lost = self._numbers("num_comparisons_too_long") + self._numbers("num_comparisons_identical")
+        return self._numbers("num_comparisons_in") - lost
+
+    def rows(self) -> np.ndarray:
+        """int64 [len]: the row of the preference table that each group came from."""
+        return self._numbers("row")
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> TokenTable:
+        """The groups at `indices`, in that order; the report goes on describing the whole."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
+            raise IndexError(
+                f"indices {chosen.min()} to {chosen.max()} in a table of {len(self)} token groups"
+            )
+        chosen = chosen % max(len(self), 1)
+        selected = TokenTable.__new__(TokenTable)
+        selected.__setstate__(self.__getstate__())
+        selected._order = chosen if self._order is None else self._order[chosen]
+        return selected
+
+    @classmethod
+    def from_groups(
+        cls,
+        groups: Iterable[TokenGroup],
+        *,
+        limits: LengthLimits | None = None,
+        leading_ids: Iterable[int] = (),
+        keep_rows_without_comparisons: bool = True,
+        cache_dir: str | Path | None = None,
+    ) -> TokenTable:
+        """A table of token groups that exist already, written to a file chunk by chunk.
+
+        Args:
+            groups: The groups, as many as they are: only one chunk is in memory.
+            limits: Limits to apply; none when None.
+            leading_ids: Ids that stay in front when a prompt is cut (the beginning-of-sequence token).
+            keep_rows_without_comparisons: Whether groups in which nothing is compared are kept.
+            cache_dir: Folder of the file; a temporary one, removed when Python ends, when None.
+        """
+        rule = limits or LengthLimits()
+        limited = (
+            (
+                group.row,
+                limit_group(
+                    group,
+                    rule,
+                    leading_ids=frozenset(leading_ids),
+                    keep_without_comparisons=keep_rows_without_comparisons,
+                    source=f"row {group.row}",
+                ),
+            )
+            for group in groups
+        )
+        return cls(_write(limited, cache_dir), rule)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def _numbers(self, name: str) -> np.ndarray:
+        values = self._all.data.table.column(name).to_numpy().astype(np.int64)
+        return values if self._order is None else values[self._order]
+
+
+def _numpy_columns(dataset: Dataset) -> dict[str, np.ndarray]:
+    table = dataset.data.table
+    columns = {name: table.column(name).to_numpy() for name in REPORT_COLUMNS if name != "drop_reason"}
+    return columns | {"drop_reason": np.array(table.column("drop_reason").to_pylist(), dtype=object)}
+
+
+def _write(rows: Iterable[tuple[int, LimitedGroup]], cache_dir: str | Path | None) -> Dataset:
+    """Rows in a file of their own, named by nothing, with a fingerprint of their content."""
+    folder = Path(cache_dir or get_temporary_cache_files_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"token-groups-{uuid.uuid4().hex}.arrow"
+    digest = hashlib.sha256()
+    iterator = iter(rows)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, TOKEN_SCHEMA) as writer:
+        while chunk := list(islice(iterator, GROUPS_PER_CHUNK)):
+            for batch in to_arrow(chunk).to_batches():
+                digest.update(memoryview(batch.serialize()))
+                writer.write_batch(batch)
+    dataset = Dataset.from_file(str(path))
+    dataset._fingerprint = digest.hexdigest()[:32]
+    return dataset
