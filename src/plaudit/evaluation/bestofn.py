@@ -1,11 +1,11 @@
 """The quality of the best of n samples by reward, exactly: over all subsets of size n, not by resampling.
 
-Guarantees: for each prompt the expectation is over all C(N, n) subsets of its N samples; among samples with equal
-rewards each is picked equally often; the oracle and the random pick are measured on the same prompts.
+Guarantees: for each prompt the expectation is over all C(N, n) subsets of its N samples; among samples with
+equal rewards each is picked equally often; the oracle and the random pick are measured on the same prompts.
 
-Formula: with `a` samples above a reward, the chance that the best of a random subset is not among those `a` is
-C(N - a, n) / C(N, n). A run of t equal rewards below them is therefore picked with chance
-[C(N - a, n) - C(N - a - t, n)] / C(N, n), and contributes its mean quality.
+Formula: a random subset of n misses the `a` samples of highest reward with chance C(N - a, n) / C(N, n). A
+run of t equal rewards below them is therefore picked with chance [C(N - a, n) - C(N - a - t, n)] / C(N, n),
+and contributes its mean quality.
 
 Source of the KL: Stiennon et al., arXiv:2009.01325, appendix G.3. It is an upper bound (Beirami et al.,
 arXiv:2401.01879), and what the field draws on the axis.
@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +26,12 @@ from plaudit.errors import PlauditError
 from plaudit.objective.intervals import Estimate, mean_estimate
 
 __all__ = ["BestOfNCurve", "BestOfNPoint", "best_of_n_kl", "expected_best_of_n", "expected_quality"]
+
+PerSample: TypeAlias = Sequence[int | float] | np.ndarray
+"""One number for each sample of a prompt."""
+
+PerPrompt: TypeAlias = Sequence[PerSample] | np.ndarray
+"""The samples' numbers for each prompt; prompts may have different numbers of samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +43,7 @@ class BestOfNPoint:
     kl: float
     """log n - (n - 1) / n: how far choosing moves the policy at most, in nats."""
     picked: Estimate
-    """Quality of the sample with the highest reward; its n is the number of prompts with at least n samples."""
+    """Quality of the sample with the highest reward. Its n counts the prompts, those with enough samples."""
     oracle: Estimate
     """Quality of the best sample: what a perfect reward would pick."""
     random: Estimate
@@ -56,8 +63,8 @@ class BestOfNCurve:
 
 
 def expected_best_of_n(
-    rewards: Sequence[Sequence[float] | np.ndarray],
-    quality: Sequence[Sequence[float] | np.ndarray],
+    rewards: PerPrompt,
+    quality: PerPrompt,
     n_values: Sequence[int],
 ) -> BestOfNCurve:
     """The curve over prompts with known quality of every sample.
@@ -68,8 +75,8 @@ def expected_best_of_n(
         n_values: The n to compute; a prompt enters where it has at least n samples.
 
     Raises:
-        PlauditError: An n below 1 or above every prompt's samples, rewards and quality of different lengths, a
-            prompt without samples, or a number that is not finite.
+        PlauditError: An n below 1 or above every prompt's samples, rewards and quality of different lengths,
+            a prompt without samples, or a number that is not finite.
 
     >>> curve = expected_best_of_n([[0.1, 0.9, 0.5]], [[0.0, 1.0, 0.0]], [1, 2, 3])
     >>> [round(point.picked.value, 4) for point in curve.points]
@@ -134,7 +141,7 @@ def _point(prompts: list[tuple[np.ndarray, np.ndarray]], n: int) -> BestOfNPoint
     )
 
 
-def _zip_prompts(rewards: Sequence, quality: Sequence) -> list[tuple]:
+def _zip_prompts(rewards: PerPrompt, quality: PerPrompt) -> list[tuple[PerSample, PerSample]]:
     if len(rewards) != len(quality):
         raise PlauditError(
             f"rewards of {len(rewards):,} prompts and quality of {len(quality):,}",
@@ -143,9 +150,7 @@ def _zip_prompts(rewards: Sequence, quality: Sequence) -> list[tuple]:
     return list(zip(rewards, quality, strict=True))
 
 
-def _check_prompt(
-    index: int, rewards: Sequence[float] | np.ndarray, quality: Sequence[float] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _check_prompt(index: int, rewards: PerSample, quality: PerSample) -> tuple[np.ndarray, np.ndarray]:
     r, q = np.asarray(rewards, dtype=np.float64), np.asarray(quality, dtype=np.float64)
     if len(r) == 0 or len(r) != len(q):
         what = f"{len(r):,} rewards and {len(q):,} quality values"

@@ -63,7 +63,7 @@ def measure_calibration(
 
     Args:
         margin: reward(better) - reward(worse).
-        clusters: The group of each comparison, for the intervals.
+        clusters: The prompt of each comparison, for the intervals.
     """
     bins = _fill_bins(margin)
     return Calibration(

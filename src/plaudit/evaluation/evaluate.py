@@ -1,7 +1,7 @@
 """Preference data and a scorer in, an `EvaluationResult` out.
 
-Guarantees: every comparison that survives tokenising is in the rows with both rewards; each distinct sequence is
-scored once; a reward that is not a finite number is an error that names its record, never a wrong comparison.
+Guarantees: every comparison that survives tokenising is in the rows with both rewards; each distinct sequence
+is scored once; a reward that is not a finite number is an error that names its record.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from plaudit.errors import PlauditError, unknown_choice
-from plaudit.evaluation.metrics import TIE_RULES, TieRule, compute_metrics
+from plaudit.evaluation.metrics import TIE_RULES, compute_metrics
 from plaudit.evaluation.plan import EvaluationPlan, PreferenceRows, plan_evaluation
 from plaudit.evaluation.result import EvaluatedData, EvaluationResult, Throughput
 from plaudit.preferences import Preferences
-from plaudit.tokens.limits import LengthLimits
-from plaudit.tokens.rendering import Renderer
-from plaudit.tokens.tokenize import tokenize_preferences
+from plaudit.tokens import LengthLimits, Renderer, TokenTable, tokenize_preferences
 
 __all__ = ["SequenceScorer", "evaluate"]
 
@@ -51,7 +49,7 @@ def evaluate(
     preferences: Preferences,
     *,
     limits: LengthLimits | None = None,
-    ties: TieRule = "zero",
+    ties: str = "zero",
     output_dir: str | Path | None = None,
     store_texts: bool = True,
     progress: bool = True,
@@ -77,7 +75,8 @@ def evaluate(
     if ties not in TIE_RULES:
         raise unknown_choice("--ties", ties, TIE_RULES)
     limits = limits or LengthLimits()
-    tokens = tokenize_preferences(preferences, scorer.renderer, limits)
+    tokens = tokenize_preferences(preferences, scorer.renderer, limits, progress=progress)
+    assert isinstance(tokens, TokenTable), "a preference table becomes a token table"
     plan = plan_evaluation(tokens, preferences)
     rewards, throughput = _score(scorer, plan, progress=progress, name=name)
     _check_finite(rewards, plan, preferences)
@@ -90,7 +89,7 @@ def evaluate(
         preferences=preferences,
         data=EvaluatedData(
             sources=preferences.report.sources,
-            fingerprint=preferences.dataset._fingerprint,
+            fingerprint=preferences.fingerprint,
             reading=preferences.report,
             tokenizing=tokens.report,
             num_groups_not_scored=plan.num_groups_without_comparisons,
@@ -112,7 +111,9 @@ def _score(
     """float32 [sequence], and what it cost."""
     given, computed = scorer.num_tokens_given, scorer.num_tokens_computed
     start = time.perf_counter()
-    rewards = scorer.score_sequences(plan.sequences, description=f"scoring {name}", progress=progress)
+    rewards = np.empty(0, dtype=np.float32)
+    if plan.sequences:
+        rewards = scorer.score_sequences(plan.sequences, description=f"scoring {name}", progress=progress)
     seconds = time.perf_counter() - start
     given, computed = scorer.num_tokens_given - given, scorer.num_tokens_computed - computed
     return rewards, Throughput(

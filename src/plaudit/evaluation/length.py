@@ -63,8 +63,8 @@ def measure_length_bias(decided: ComparisonRows, correctness: Float[np.ndarray, 
     difference = decided.num_characters_better - decided.num_characters_worse
     longer = (np.sign(difference) + 1) / 2
     return LengthBias(
-        longer_baseline=proportion_estimate(longer, decided.group),
-        shorter_baseline=proportion_estimate(1 - longer, decided.group),
+        longer_baseline=proportion_estimate(longer, decided.prompt),
+        shorter_baseline=proportion_estimate(1 - longer, decided.prompt),
         accuracy_better_longer=_accuracy_where(difference > 0, decided, correctness, "longer"),
         accuracy_better_shorter=_accuracy_where(difference < 0, decided, correctness, "shorter"),
         num_equal_length=int(np.count_nonzero(difference == 0)),
@@ -102,4 +102,4 @@ def _accuracy_where(
 ) -> Estimate:
     if not mask.any():
         return no_estimate(f"no comparison whose better completion is {word}")
-    return proportion_estimate(correctness[mask], decided.group[mask])
+    return proportion_estimate(correctness[mask], decided.prompt[mask])

@@ -3,14 +3,14 @@
 Guarantees: a comparison that the data call a tie has no better completion and enters no accuracy, loss or
 baseline; it is counted. Equal rewards are counted, and are wrong (``ties="zero"``, the benchmarks' rule) or
 half right (``ties="half"``). Each comparison counts once, whatever its weight; only ``training_loss`` weighs.
-Intervals treat the comparisons of one group as dependent.
+Intervals treat the comparisons of one prompt as dependent.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -29,12 +29,10 @@ from plaudit.objective.intervals import (
 )
 from plaudit.objective.metrics import PairSums
 
-__all__ = ["TIE_RULES", "EvaluationMetrics", "SubsetMetrics", "TieRule", "compute_metrics", "correctness_of"]
+__all__ = ["TIE_RULES", "EvaluationMetrics", "SubsetMetrics", "compute_metrics", "correctness_of"]
 
-TieRule: TypeAlias = Literal["zero", "half"]
+TIE_RULES = ("zero", "half")
 """What a comparison with equal rewards counts for in an accuracy: nothing, or half a correct one."""
-
-TIE_RULES: tuple[TieRule, ...] = get_args(TieRule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +61,8 @@ class EvaluationMetrics:
     """The rule for equal rewards: ``zero`` or ``half``."""
     num_groups: int
     """Groups with at least one comparison here."""
+    num_prompts: int
+    """Distinct prompts among them."""
     num_comparisons: int
     """Comparisons, data ties included."""
     num_data_ties: int
@@ -103,7 +103,7 @@ _Subset: TypeAlias = tuple[str | None, ComparisonRows]
 """A subset's name and its comparisons."""
 
 
-def compute_metrics(rows: ComparisonRows, *, ties: TieRule = "zero") -> EvaluationMetrics:
+def compute_metrics(rows: ComparisonRows, *, ties: str = "zero") -> EvaluationMetrics:
     """All statistics of some comparisons.
 
     Args:
@@ -120,26 +120,27 @@ def compute_metrics(rows: ComparisonRows, *, ties: TieRule = "zero") -> Evaluati
     return EvaluationMetrics(
         ties=ties,
         num_groups=len(np.unique(rows.group)),
+        num_prompts=len(np.unique(rows.prompt)),
         num_comparisons=len(rows),
         num_data_ties=sums.num_data_ties,
         num_reward_ties=sums.num_reward_ties,
         num_sequences=len(rows.sequence_reward),
-        accuracy=proportion_estimate(correctness, decided.group),
+        accuracy=proportion_estimate(correctness, decided.prompt),
         macro_accuracy=_macro_accuracy(subsets, ties),
-        reward_tie_rate=proportion_estimate(decided.is_reward_tie.astype(np.float64), decided.group),
+        reward_tie_rate=proportion_estimate(decided.is_reward_tie.astype(np.float64), decided.prompt),
         training_loss=sums.as_dict()["loss"],
-        mean_margin=mean_estimate(decided.margin, decided.group),
+        mean_margin=mean_estimate(decided.margin, decided.prompt),
         median_margin=float(np.median(decided.margin)) if len(decided) else math.nan,
-        mean_reward_better=mean_estimate(decided.reward_better, decided.group),
-        mean_reward_worse=mean_estimate(decided.reward_worse, decided.group),
+        mean_reward_better=mean_estimate(decided.reward_better, decided.prompt),
+        mean_reward_worse=mean_estimate(decided.reward_worse, decided.prompt),
         **_reward_moments(rows.sequence_reward),
-        calibration=measure_calibration(decided.margin, decided.group),
+        calibration=measure_calibration(decided.margin, decided.prompt),
         length=measure_length_bias(decided, correctness),
         subsets=tuple(_subset_metrics(name, part, ties) for name, part in subsets),
     )
 
 
-def correctness_of(decided: ComparisonRows, *, ties: TieRule) -> Float[np.ndarray, " comparison"]:
+def correctness_of(decided: ComparisonRows, *, ties: str) -> Float[np.ndarray, " comparison"]:
     """1 where reward(better) > reward(worse), 0 where less; for equal rewards 0 or a half, by the rule."""
     if ties not in TIE_RULES:
         raise unknown_choice("--ties", ties, TIE_RULES)
@@ -177,19 +178,19 @@ def _split_by_subset(rows: ComparisonRows) -> list[_Subset]:
     return named + ([(None, unnamed)] if len(unnamed) else [])
 
 
-def _subset_metrics(name: str | None, rows: ComparisonRows, ties: TieRule) -> SubsetMetrics:
+def _subset_metrics(name: str | None, rows: ComparisonRows, ties: str) -> SubsetMetrics:
     decided = rows.select(rows.is_decided)
     return SubsetMetrics(
         name=name,
         num_comparisons=len(rows),
         num_data_ties=len(rows) - len(decided),
         num_reward_ties=int(np.count_nonzero(decided.is_reward_tie)),
-        accuracy=proportion_estimate(correctness_of(decided, ties=ties), decided.group),
-        mean_margin=mean_estimate(decided.margin, decided.group),
+        accuracy=proportion_estimate(correctness_of(decided, ties=ties), decided.prompt),
+        mean_margin=mean_estimate(decided.margin, decided.prompt),
     )
 
 
-def _macro_accuracy(subsets: list[_Subset], ties: TieRule) -> Estimate:
+def _macro_accuracy(subsets: list[_Subset], ties: str) -> Estimate:
     """The plain mean over subsets with a decided comparison; prompts are resampled within each subset."""
     parts = [rows.select(rows.is_decided) for _, rows in subsets if rows.is_decided.any()]
     if not parts:
@@ -197,7 +198,7 @@ def _macro_accuracy(subsets: list[_Subset], ties: TieRule) -> Estimate:
     correctness = [correctness_of(part, ties=ties) for part in parts]
     # A seed of its own for each subset: drawn alike, equally long subsets would move together.
     resampled = [
-        bootstrap_means(correct, part.group, seed=seed)
+        bootstrap_means(correct, part.prompt, seed=seed)
         for seed, (correct, part) in enumerate(zip(correctness, parts, strict=True))
     ]
     return Estimate(

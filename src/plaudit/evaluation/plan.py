@@ -7,6 +7,7 @@ is the order of the data.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -80,6 +81,7 @@ class _Draft:
     sequences: list[np.ndarray] = field(default_factory=list)
     sequence_num_tokens: list[int] = field(default_factory=list)
     index_of_digest: dict[bytes, int] = field(default_factory=dict)
+    index_of_prompt: dict[bytes, int] = field(default_factory=dict)
     index_of_subset: dict[str, int] = field(default_factory=dict)
     columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _DTYPES})
     num_without: int = 0
@@ -97,6 +99,7 @@ class _Draft:
         sequence, characters, num_tokens = self._add_completions(tokens, group, completion)
         self._extend(
             group=np.full(n, tokens.row),
+            prompt=np.full(n, self._prompt_index(group)),
             comparison=comparison,
             completion_better=completion[tokens.better],
             completion_worse=completion[tokens.worse],
@@ -140,13 +143,16 @@ class _Draft:
         return of_each[0], of_each[1], of_each[2]
 
     def _sequence_index(self, sequence: np.ndarray, num_tokens: int) -> int:
-        # A digest of 16 bytes stands for the ids: no second copy of all tokens in the keys.
-        digest = hashlib.blake2b(np.ascontiguousarray(sequence).tobytes(), digest_size=16).digest()
+        digest = _digest(np.ascontiguousarray(sequence).tobytes())
         index = self.index_of_digest.setdefault(digest, len(self.sequences))
         if index == len(self.sequences):
             self.sequences.append(sequence)
             self.sequence_num_tokens.append(num_tokens)
         return index
+
+    def _prompt_index(self, group: PreferenceGroup) -> int:
+        digest = _digest(json.dumps(group.prompt).encode())
+        return self.index_of_prompt.setdefault(digest, len(self.index_of_prompt))
 
     def _subset_code(self, subset: str | None) -> int:
         return -1 if subset is None else self.index_of_subset.setdefault(subset, len(self.index_of_subset))
@@ -154,6 +160,11 @@ class _Draft:
     def _extend(self, **values: np.ndarray) -> None:
         for name, value in values.items():
             self.columns[name].append(value.astype(_DTYPES[name]))
+
+
+def _digest(content: bytes) -> bytes:
+    """16 bytes that stand for the content: no second copy of all tokens in the keys of a dict."""
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _index_or_all(
@@ -164,14 +175,15 @@ def _index_or_all(
         return index
     if num_tokenized != num_in_data:
         raise ValueError(
-            f"{group.source}: {num_tokenized} of {num_in_data} completions or comparisons were tokenized, and "
-            f"the token group does not say which: texts and rewards cannot be joined"
+            f"{group.source}: {num_tokenized} of {num_in_data} completions or comparisons are left after "
+            f"tokenising, and the token group does not say which: texts and rewards cannot be joined"
         )
     return np.arange(num_tokenized)
 
 
 _DTYPES = {
     "group": np.int64,
+    "prompt": np.int64,
     "comparison": np.int32,
     "completion_better": np.int32,
     "completion_worse": np.int32,

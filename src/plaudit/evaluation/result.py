@@ -1,8 +1,8 @@
 """What an evaluation found, what it was measured on, and its form on disk.
 
-Guarantees: ``results.json`` is strict JSON (a number that is not defined is null, with its reason beside it) and
-names model, data, versions and schema; it is written after the rows, so that where it stands the evaluation is
-complete; both files are complete or absent.
+Guarantees: ``results.json`` is strict JSON (a number that is not defined is null, with its reason beside it)
+and names model, data, versions and schema; it is written after the rows, so that where it stands the
+evaluation is complete; both files are complete or absent.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class EvaluatedData:
     reading: ReadReport
     """What reading the data found: records, bad ones, duplicates."""
     tokenizing: TokenReport
-    """What tokenising kept and lost: groups dropped by reason (``no-comparison``: ratings only), prompts cut."""
+    """What tokenising kept and lost: groups by reason (``no-comparison``: ratings only), prompts cut."""
     num_groups_not_scored: int
     """Token groups that compare nothing: kept by tokenising, in no statistic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
-    """What scoring cost. *Given* tokens are those of the distinct sequences, *computed* ones met the model."""
+    """What scoring cost. *Given* tokens are those of distinct sequences, *computed* ones met the model."""
 
     num_tokens_given: int
     """Sum of the lengths of all distinct sequences."""

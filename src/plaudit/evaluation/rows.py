@@ -20,7 +20,10 @@ class ComparisonRows:
     """Rewards, judgements and lengths of comparisons; ``sequence_`` arrays have one entry per sequence."""
 
     group: np.ndarray
-    """int64 [comparison]: row of the preference table; comparisons of one group share a prompt."""
+    """int64 [comparison]: row of the preference table."""
+    prompt: np.ndarray
+    """int64 [comparison]: number of the prompt; comparisons of one prompt, in one group or in several, depend on
+    each other, and intervals resample them together."""
     comparison: np.ndarray
     """int32 [comparison]: index among the comparisons of its group."""
     completion_better: np.ndarray

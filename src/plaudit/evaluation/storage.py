@@ -35,6 +35,7 @@ MAX_CHUNK_ROWS = 16_384
 ROWS_SCHEMA = pa.schema(
     [
         pa.field("group", pa.int64(), nullable=False),  # row of the preference table
+        pa.field("prompt_index", pa.int64(), nullable=False),  # equal numbers: the same prompt
         pa.field("comparison", pa.int32(), nullable=False),  # index among the group's comparisons
         pa.field("key", pa.string(), nullable=False),  # hash of the texts: the same comparison in any run
         pa.field("source", pa.large_string(), nullable=False),  # file:line or dataset[split]:row
@@ -104,6 +105,7 @@ def read_rows(path: Path) -> ComparisonRows:
     subset_names, subset = _encode_subsets(table["subset"])
     return ComparisonRows(
         **{name: column[name] for name in _STORED_AS_THEY_ARE},
+        prompt=column["prompt_index"],
         better=column["sequence_better"],
         worse=column["sequence_worse"],
         subset=subset,
@@ -126,7 +128,14 @@ _STORED_AS_THEY_ARE = (
     "num_characters_better",
     "num_characters_worse",
 )
-_STORED_OTHERWISE = ("sequence_better", "sequence_worse", "reward_better", "reward_worse", "subset")
+_STORED_OTHERWISE = (
+    "prompt_index",
+    "sequence_better",
+    "sequence_worse",
+    "reward_better",
+    "reward_worse",
+    "subset",
+)
 
 
 def _chunks(
@@ -177,6 +186,7 @@ def _batch(rows: ComparisonRows, chunk: slice, texts: list[dict[str, Any]]) -> p
     is_tie = rows.is_tie[chunk]
     columns = {name: getattr(rows, name)[chunk] for name in _STORED_AS_THEY_ARE}
     columns |= {
+        "prompt_index": rows.prompt[chunk],
         "sequence_better": rows.better[chunk],
         "sequence_worse": rows.worse[chunk],
         "reward_better": rows.reward_better[chunk],

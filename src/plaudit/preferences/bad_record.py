@@ -54,7 +54,7 @@ MAX_EXCERPT = 500
 _SKIP_HINT = 'Or skip such records and count them: on_bad_record="skip" (--on-bad-record skip).'
 
 
-class BadRecord(Exception):
+class BadRecord(Exception):  # noqa: N818 - the record is bad; the error is what the reader makes of it
     """One record that cannot be used.
 
     Args:
@@ -88,7 +88,23 @@ class BadRecordPolicy:
         if on_bad_record not in ("error", "skip"):
             raise unknown_choice("on_bad_record", on_bad_record, ("error", "skip"))
         self._stops = on_bad_record == "error"
-        self._file = _create(Path(path)) if path is not None else None
+        self._path = None if path is None else Path(path)
+        self._file: IO[str] | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Empty the file of bad records, for another pass."""
+        if self._path is not None:
+            _open(self._path, "w").close()
+
+    def __enter__(self) -> BadRecordPolicy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file of bad records; a stream that goes on later opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def handle(self, bad: BadRecord, *, source: str, line: int, where: str, record: Any) -> None:
         """Raise the error that names the place, or write the record down.
@@ -99,15 +115,13 @@ class BadRecordPolicy:
         if self._stops:
             fix = f"{bad.fix} {_SKIP_HINT}".strip()
             raise PlauditError(f"{bad.reason}: {bad.what}", where=where, fix=fix) from bad
-        if self._file is not None:
-            entry = {"source": source, "line": line, "reason": bad.reason, "what": bad.what}
-            self._file.write(json.dumps(entry | {"record": excerpt(bad, record)}) + "\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file of bad records, where there is one."""
-        if self._file is not None:
-            self._file.close()
+        if self._path is None:
+            return
+        if self._file is None:
+            self._file = _open(self._path, "a")
+        entry = {"source": source, "line": line, "reason": bad.reason, "what": bad.what}
+        self._file.write(json.dumps(entry | {"record": excerpt(bad, record)}) + "\n")
+        self._file.flush()
 
 
 def excerpt(bad: BadRecord, record: Any) -> str:
@@ -128,10 +142,10 @@ def shorten(text: str, max_characters: int = 60) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
-def _create(path: Path) -> IO[str]:
+def _open(path: Path, mode: str) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8")
+        return path.open(mode, encoding="utf-8")
     except OSError as error:
         raise PlauditError(
             f"the file for bad records cannot be written ({error.strerror})",

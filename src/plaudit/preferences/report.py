@@ -24,7 +24,7 @@ class ReadReport:
     num_blank: int = 0
     """Blank lines, which are no records."""
     num_groups: int = 0
-    """Preference groups that came out. Fewer than good records where prompts were merged or a part was taken."""
+    """Preference groups that came out: fewer than good records where some were merged or not taken."""
     num_comparisons: int = 0
     """Judgements in those groups, ties included."""
     num_ties: int = 0
@@ -56,7 +56,7 @@ class ReadReport:
         lines = [
             f"read {self.num_records:,} records from {', '.join(self.sources) or 'nothing'}",
             f"  formats: {_counts(self.formats)}",
-            f"  {self.num_groups:,} groups, {self.num_comparisons:,} comparisons, {self.num_ties:,} of them ties",
+            f"  {self.num_groups:,} groups, {self.num_comparisons:,} comparisons ({self.num_ties:,} ties)",
         ]
         lines += [f"  {number:,} {text}" for text, number in self._remarks() if number]
         lines += [f"  {number:,}: {text}" for text, number in self.notes.items()]

@@ -1,1 +1,5 @@
+"""Scoring: the one inference path, for a prompt, for many sequences and for files."""
 
+from plaudit.scoring.scorer import Scorer
+
+__all__ = ["Scorer"]

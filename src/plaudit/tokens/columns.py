@@ -1,5 +1,4 @@
-"""Token groups as Arrow columns: int32 ids in a memory-mapped file, read without building lists of Python
-ints.
+"""Token groups as Arrow columns: int32 ids in a memory-mapped file, read without lists of Python ints.
 
 The beginning that all K sequences of a group share is stored once, then the K remainders end to end. A
 dropped group keeps its row, without ids and with the reason, so that the report is a sum over the columns
@@ -45,6 +44,8 @@ TOKEN_SCHEMA = pa.schema(
         pa.field("is_tie", pa.list_(pa.bool_())),
         pa.field("ratings", pa.list_(pa.float32())),  # null where the source has none
         pa.field("row", pa.int64()),
+        pa.field("completion_index", pa.list_(pa.int32())),  # null: all, in order
+        pa.field("comparison_index", pa.list_(pa.int32())),  # null: all, in order
         pa.field("num_truncated_tokens", pa.int32()),
         pa.field("num_tokens", pa.int32()),  # of the K sequences together
         pa.field("max_sequence_tokens", pa.int32()),  # of the longest sequence
@@ -73,10 +74,10 @@ def to_arrow(rows: Sequence[tuple[int, LimitedGroup]]) -> pa.Table:
     lengths = [np.array([len(ids) for ids in group.sequences], dtype=np.int32) for group in groups]
     columns: dict[str, pa.Array] = {
         "shared_ids": _lists(
-            [g.sequences[0][:n] if g.sequences else g.better for g, n in zip(groups, shared)]
+            [g.sequences[0][:n] if g.sequences else g.better for g, n in zip(groups, shared, strict=True)]
         ),
-        "tail_ids": _lists([_tails(group, n) for group, n in zip(groups, shared)]),
-        "tail_lengths": _lists([of - n for of, n in zip(lengths, shared)]),
+        "tail_ids": _lists([_tails(group, n) for group, n in zip(groups, shared, strict=True)]),
+        "tail_lengths": _lists([of - n for of, n in zip(lengths, shared, strict=True)]),
         "num_prompt_tokens": _numbers(group.num_prompt_tokens for group in groups),
         "better": _lists([group.better for group in groups]),
         "worse": _lists([group.worse for group in groups]),
@@ -84,6 +85,8 @@ def to_arrow(rows: Sequence[tuple[int, LimitedGroup]]) -> pa.Table:
         "weight": _lists([group.weight for group in groups]),
         "is_tie": _lists([group.is_tie for group in groups]),
         "ratings": pa.array([group.ratings for group in groups], type=pa.list_(pa.float32())),
+        "completion_index": pa.array([g.completion_index for g in groups], type=pa.list_(pa.int32())),
+        "comparison_index": pa.array([g.comparison_index for g in groups], type=pa.list_(pa.int32())),
         "row": pa.array([row for row, _ in rows], type=pa.int64()),
         "num_truncated_tokens": _numbers(group.num_truncated_tokens for group in groups),
         "num_tokens": _numbers(int(of.sum()) for of in lengths),
@@ -120,7 +123,6 @@ class TokenRows:
         shared, tails = read["shared_ids"](i), read["tail_ids"](i)
         ends = np.cumsum(read["tail_lengths"](i))
         starts = ends - read["tail_lengths"](i)
-        ratings = read["ratings"](i)
         return TokenGroup(
             sequences=tuple(np.concatenate([shared, tails[a:b]]) for a, b in zip(starts, ends, strict=True)),
             num_prompt_tokens=int(read["num_prompt_tokens"](i)),
@@ -129,10 +131,16 @@ class TokenRows:
             margin=read["margin"](i).copy(),
             weight=read["weight"](i).copy(),
             is_tie=read["is_tie"](i).copy(),
-            ratings=None if ratings is None else ratings.copy(),
+            ratings=_copy(read["ratings"](i)),
+            completion_index=_copy(read["completion_index"](i)),
+            comparison_index=_copy(read["comparison_index"](i)),
             row=int(read["row"](i)),
             num_truncated_tokens=int(read["num_truncated_tokens"](i)),
         )
+
+
+def _copy(values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None else values.copy()
 
 
 def _num_common(sequences: Sequence[np.ndarray]) -> int:

@@ -47,8 +47,8 @@ def as_messages(messages: Sequence[Message], *, source: str = "") -> list[dict[s
     Raises:
         PlauditError: A message without a role, or with a part that is not text.
 
-    >>> as_messages([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])
-    [{'role': 'user', 'content': 'ab'}]
+    >>> as_messages([{"role": "user", "content": [{"type": "text", "text": "Hello?"}]}])
+    [{'role': 'user', 'content': 'Hello?'}]
     """
     return [_message(message, index, source) for index, message in enumerate(messages)]
 

@@ -55,8 +55,8 @@ class TextEncoder:
         return [np.array(ids, dtype=np.int32) for ids in rows]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        # verbose=False: over-length is this package's business, and counted; the warning would name one of
-        many. return self.tokenizer(
+        # verbose=False: over-length is counted by the limits; the warning would name one text of many.
+        return self.tokenizer(
             texts,
             add_special_tokens=False,
             padding=False,
@@ -111,9 +111,9 @@ def _unreadable(texts: Sequence[str], sources: Sequence[str] | None, error: Exce
     for index, text in enumerate(texts):
         try:
             text.encode()
-        except UnicodeError as reason:
+        except UnicodeError:
             return PlauditError(
-                f"the text holds a character that is no Unicode text ({reason.reason})",
+                "the text holds half a surrogate pair, which is no Unicode text",
                 where=sources[index] if sources else f"text {index}",
                 fix="Write the file again as UTF-8, or remove the record.",
             )

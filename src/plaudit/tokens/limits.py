@@ -7,6 +7,7 @@ the same ids always have the same reward; they are merged, and a comparison betw
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -101,18 +102,19 @@ def limit_group(
     num_leading = int(group.num_prompt_tokens > 0 and int(group.sequences[0][0]) in leading_ids)
     first_of = _first_of_same_ids(group.sequences)
     fits = _fits(group, limits, num_leading)
-    kept = [i for i, first in enumerate(first_of) if first == i and fits[i]]
+    is_first = first_of == np.arange(len(first_of))
+    kept = np.flatnonzero(is_first & fits)
     identical = first_of[group.better] == first_of[group.worse]
     too_long = ~identical & ~(fits[group.better] & fits[group.worse])
     compared = ~identical & ~too_long
-    is_left = bool(kept) and (bool(compared.any()) or keep_without_comparisons)
+    is_left = len(kept) > 0 and (bool(compared.any()) or keep_without_comparisons)
     limited = _cut(_select(group, kept, first_of, compared), limits, num_leading) if is_left else None
     return LimitedGroup(
         group=limited,
         drop_reason=None if is_left else _drop_reason(group, limits, fits, too_long),
         num_completions_in=len(group.sequences),
-        num_completions_too_long=sum(first == i and not fits[i] for i, first in enumerate(first_of)),
-        num_completions_identical=sum(first != i for i, first in enumerate(first_of)),
+        num_completions_too_long=int((is_first & ~fits).sum()),
+        num_completions_identical=int((~is_first).sum()),
         num_comparisons_in=len(group.better),
         num_comparisons_too_long=int(too_long.sum()),
         num_comparisons_identical=int(identical.sum()),
@@ -132,13 +134,15 @@ def _fits(group: TokenGroup, limits: LengthLimits, num_leading: int) -> np.ndarr
     lengths = np.array([len(ids) for ids in group.sequences], dtype=np.int64)
     if limits.on_overlength == "truncate-prompt":
         shortest = lengths - group.num_prompt_tokens + num_leading
-        return shortest <= _or_infinity(limits.max_length)
-    prompt_fits = group.num_prompt_tokens <= _or_infinity(limits.max_prompt_length)
-    return (lengths <= _or_infinity(limits.max_length)) & prompt_fits
+        return shortest <= _or_unlimited(limits.max_length)
+    prompt_fits = group.num_prompt_tokens <= _or_unlimited(limits.max_prompt_length)
+    return (lengths <= _or_unlimited(limits.max_length)) & prompt_fits
 
 
-def _select(group: TokenGroup, kept: list[int], first_of: np.ndarray, compared: np.ndarray) -> TokenGroup:
+def _select(group: TokenGroup, kept: np.ndarray, first_of: np.ndarray, compared: np.ndarray) -> TokenGroup:
     """The group with only the completions `kept` and the comparisons marked `compared`, renumbered."""
+    if len(kept) == len(first_of) and compared.all():
+        return group
     new_index = np.full(len(first_of), -1, dtype=np.int32)
     new_index[kept] = np.arange(len(kept), dtype=np.int32)
     return replace(
@@ -150,12 +154,18 @@ def _select(group: TokenGroup, kept: list[int], first_of: np.ndarray, compared: 
         weight=group.weight[compared],
         is_tie=group.is_tie[compared],
         ratings=None if group.ratings is None else _merged_ratings(group.ratings, kept, first_of),
+        completion_index=_chosen(group.completion_index, kept.astype(np.int32)),
+        comparison_index=_chosen(group.comparison_index, np.flatnonzero(compared).astype(np.int32)),
     )
 
 
-def _merged_ratings(ratings: np.ndarray, kept: list[int], first_of: np.ndarray) -> np.ndarray:
-    """float32 [len(kept)]: the mean of the known ratings of the completions merged into each; NaN if none
-    is."""
+def _chosen(index: np.ndarray | None, chosen: np.ndarray) -> np.ndarray:
+    """Places in the preference group of what was chosen from a group that may itself be a choice."""
+    return chosen if index is None else index[chosen]
+
+
+def _merged_ratings(ratings: np.ndarray, kept: np.ndarray, first_of: np.ndarray) -> np.ndarray:
+    """float32 [len(kept)]: the mean of the known ratings of the completions merged into each, else NaN."""
     merged = np.full(len(kept), np.nan, dtype=np.float32)
     for position, index in enumerate(kept):
         of_same = ratings[first_of == index]
@@ -173,8 +183,8 @@ def _cut(group: TokenGroup, limits: LengthLimits, num_leading: int) -> TokenGrou
     num_cut = int(
         max(
             0,
-            longest - _or_infinity(limits.max_length),
-            group.num_prompt_tokens - _or_infinity(limits.max_prompt_length),
+            longest - _or_unlimited(limits.max_length),
+            group.num_prompt_tokens - _or_unlimited(limits.max_prompt_length),
         )
     )
     if num_cut == 0:
@@ -191,7 +201,7 @@ def _cut(group: TokenGroup, limits: LengthLimits, num_leading: int) -> TokenGrou
 
 def _drop_reason(group: TokenGroup, limits: LengthLimits, fits: np.ndarray, too_long: np.ndarray) -> str:
     if bool(too_long.any()) or (len(fits) and not bool(fits.any())):
-        over_prompt = group.num_prompt_tokens > _or_infinity(limits.max_prompt_length)
+        over_prompt = group.num_prompt_tokens > _or_unlimited(limits.max_prompt_length)
         return "prompt-too-long" if over_prompt and limits.on_overlength == "drop" else "too-long"
     return "identical" if len(group.better) else "no-comparison"
 
@@ -199,14 +209,14 @@ def _drop_reason(group: TokenGroup, limits: LengthLimits, fits: np.ndarray, too_
 def _refuse_overlength(group: TokenGroup, limits: LengthLimits, source: str) -> None:
     longest = max(map(len, group.sequences), default=0)
     fix = "Raise the limit, or choose --on-overlength truncate-prompt or drop."
-    if longest > _or_infinity(limits.max_length):
+    if longest > _or_unlimited(limits.max_length):
         raise PlauditError(
             f"a sequence of {longest:,} tokens ({group.num_prompt_tokens:,} of them prompt) exceeds "
             f"max_length {limits.max_length:,}",
             where=source or None,
             fix=fix,
         )
-    if group.num_prompt_tokens > _or_infinity(limits.max_prompt_length):
+    if group.num_prompt_tokens > _or_unlimited(limits.max_prompt_length):
         raise PlauditError(
             f"a prompt of {group.num_prompt_tokens:,} tokens exceeds max_prompt_length "
             f"{limits.max_prompt_length:,}",
@@ -215,5 +225,5 @@ def _refuse_overlength(group: TokenGroup, limits: LengthLimits, source: str) -> 
         )
 
 
-def _or_infinity(limit: int | None) -> float:
-    return float("inf") if limit is None else limit
+def _or_unlimited(limit: int | None) -> int:
+    return sys.maxsize if limit is None else limit

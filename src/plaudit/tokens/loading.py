@@ -61,9 +61,10 @@ def load_tokenizer(
     """A tokenizer ready for reward models.
 
     Args:
-        path_or_id: A folder or a hub id. chat_template_path: A file that holds a Jinja template, or a
-        tokenizer's folder whose template to take. trust_remote_code: Whether code that comes with the
-        tokenizer may run. revision: Branch, tag or commit on the hub.
+        path_or_id: A folder or a hub id.
+        chat_template_path: A file that holds a Jinja template, or a tokenizer's folder to take it from.
+        trust_remote_code: Whether code that comes with the tokenizer may run.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
         PlauditError: No tokenizer or no template there.
@@ -101,7 +102,8 @@ def ensure_pad_token(tokenizer: PreTrainedTokenizerBase) -> tuple[int, str]:
         return 0, f"The pad token is {token!r} of the vocabulary ({reason})."
     num_added = tokenizer.add_special_tokens({"pad_token": NEW_PAD_TOKEN})
     return num_added, (
-        f"The pad token is {NEW_PAD_TOKEN!r}, added to the vocabulary as id {tokenizer.pad_token_id} ({reason})."
+        f"The pad token is {NEW_PAD_TOKEN!r}, added to the vocabulary as id {tokenizer.pad_token_id} "
+        f"({reason})."
     )
 
 
@@ -110,12 +112,12 @@ def _reserved_token(tokenizer: PreTrainedTokenizerBase) -> str | None:
     vocabulary = tokenizer.get_vocab()
     template = tokenizer.chat_template
     written = template if isinstance(template, str) else json.dumps(template)
-    taken = {tokenizer.eos_token, tokenizer.bos_token}
+    taken = {str(tokenizer.eos_token), str(tokenizer.bos_token)}
     for token in PAD_CANDIDATES:
         if token in vocabulary and token not in taken and token not in written:
             return token
-    unknown = tokenizer.unk_token
-    if unknown is not None and unknown not in taken and unknown not in written and _never_unknown(tokenizer):
+    unknown = str(tokenizer.unk_token)
+    if tokenizer.unk_token is not None and unknown not in taken and _never_unknown(tokenizer):
         return unknown
     return None
 

@@ -1,5 +1,4 @@
-"""Preference groups to uncut token groups: many in one call of the tokenizer, each distinct text encoded
-once.
+"""Preference groups to uncut token groups: many in one call of the tokenizer, each text encoded once.
 
 A fast tokenizer is quick only in batches. What belongs to the prompt is decided on ids, not on characters: a
 token may span the boundary between prompt and completion, and some templates write a prompt differently alone
@@ -46,7 +45,9 @@ def render_groups(
     ids_of = dict(zip(sources, ids, strict=True))
     prompt_ids_of = dict(zip(prompt_sources, prompt_ids, strict=True))
     return [
-        _token_group(group, [ids_of[text] for text in of_group], prompt_ids_of.get(prompt), row)
+        _token_group(
+            group, [ids_of[text] for text in of_group], None if prompt is None else prompt_ids_of[prompt], row
+        )
         for group, of_group, prompt, row in zip(
             groups, texts, prompts, [-1] * len(groups) if rows is None else rows, strict=True
         )
@@ -92,8 +93,7 @@ def _token_group(
 
 
 def _num_prompt_tokens(sequences: list[np.ndarray], prompt_ids: np.ndarray | None) -> int:
-    """Tokens shared with the prompt alone; the last token of a sequence never counts, it carries the
-    reward."""
+    """Tokens shared with the prompt alone; a sequence's last token never counts, it carries the reward."""
     if prompt_ids is None:
         return 0
     return max(0, min(min(num_shared_tokens(prompt_ids, ids), len(ids) - 1) for ids in sequences))

@@ -58,7 +58,8 @@ class Renderer:
         self.encoder = TextEncoder(tokenizer)
         self.render = _resolve(render, has_template=tokenizer.chat_template is not None)
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
-        self.eos_token: str | None = eos_token or tokenizer.eos_token or self.encoder.closing_token
+        own_eos = None if tokenizer.eos_token is None else str(tokenizer.eos_token)
+        self.eos_token: str | None = eos_token or own_eos or self.encoder.closing_token
         self._eos_given = eos_token
         self._eos_to_append = self._check_eos() if self.render == "text" else ""
         if self.render == "chat":
@@ -67,8 +68,8 @@ class Renderer:
     @property
     def leading_ids(self) -> frozenset[int]:
         """Ids that begin a sequence and stay in front when its prompt is cut."""
-        ids = {self.tokenizer.bos_token_id, self.tokenizer.cls_token_id, *self.encoder.prefix.tolist()}
-        return frozenset(i for i in ids if i is not None)
+        own = (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id)
+        return frozenset([i for i in own if isinstance(i, int)] + self.encoder.prefix.tolist())
 
     @property
     def rule(self) -> RenderingRule:
@@ -196,8 +197,7 @@ class Renderer:
         return self.token_ids_of_texts([text], sources=[source])[0]
 
     def token_ids_of_text(self, text: str) -> np.ndarray:
-        """int32 ids [length] of a conversation that is rendered already: no second beginning, no second
-        end."""
+        """int32 ids [length] of a conversation that is rendered already: no second beginning or end."""
         return self.token_ids_of_texts([text])[0]
 
     def token_ids_of_texts(

@@ -86,22 +86,23 @@ class TokenReport:
         """The report as sentences: one on what is left, and one on each kind of loss that happened."""
         lines = [
             f"{self.num_groups_out:,} of {self.num_groups_in:,} groups, {self.num_comparisons_out:,} of "
-            f"{self.num_comparisons_in:,} comparisons, {self.num_tokens:,} tokens; longest sequence of a group: "
-            f"median {self.median_length:,.0f}, 95% within {self.p95_length:,.0f}, at most {self.max_length:,} tokens"
+            f"{self.num_comparisons_in:,} comparisons, {self.num_tokens:,} tokens; "
+            f"longest sequence of a group: median {self.median_length:,.0f}, "
+            f"95% within {self.p95_length:,.0f}, at most {self.max_length:,} tokens"
         ]
         for dropped in self.dropped:
             why = _explain(dropped, self.limits)
             lines.append(f"{dropped.num_groups:,} of {self.num_groups_in:,} groups dropped: {why}")
         if self.num_completions_too_long:
             lines.append(
-                f"{self.num_completions_too_long:,} of {self.num_completions_in:,} completions dropped as over-length, "
-                f"and {self.num_comparisons_too_long:,} comparisons with them"
+                f"{self.num_completions_too_long:,} of {self.num_completions_in:,} completions dropped as "
+                f"over-length, and {self.num_comparisons_too_long:,} comparisons with them"
             )
         if self.num_completions_identical:
             lines.append(
-                f"{self.num_completions_identical:,} of {self.num_completions_in:,} completions are the same tokens as "
-                f"another of their group; {self.num_comparisons_identical:,} comparisons between such dropped, since "
-                "they teach nothing"
+                f"{self.num_completions_identical:,} of {self.num_completions_in:,} completions are the same "
+                f"tokens as another of their group; {self.num_comparisons_identical:,} comparisons between "
+                "such dropped, since they teach nothing"
             )
         if self.num_truncated_groups:
             lines.append(
@@ -120,8 +121,8 @@ def report_of_columns(columns: Mapping[str, np.ndarray], limits: LengthLimits) -
     """The report over rows given as columns.
 
     Args:
-        columns: `REPORT_COLUMNS`, each an array [num_groups]; `drop_reason` holds None for a group that is
-            left. limits: The limits in force.
+        columns: `REPORT_COLUMNS`, each an array [num_groups]; `drop_reason` is None for a group that is left.
+        limits: The limits in force.
     """
     reasons = columns["drop_reason"]
     is_left = np.array([reason is None for reason in reasons], dtype=np.bool_)

@@ -21,8 +21,7 @@ from plaudit.tokens.report import TokenReport, report_of_columns
 __all__ = ["TokenStream"]
 
 GROUPS_PER_CHUNK = 64
-"""Groups read ahead: enough for a fast tokenizer to use its threads, few enough to start at once
-(assumed)."""
+"""Groups read ahead: enough for a fast tokenizer's threads, few enough to start at once (assumed)."""
 
 
 class TokenStream:

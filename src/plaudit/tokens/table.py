@@ -81,8 +81,7 @@ class TokenTable:
 
     @property
     def fingerprint(self) -> str:
-        """A name for these groups in this order: it changes with the data, the tokenizer, the template or a
-        limit."""
+        """A name for these groups in this order: it changes with the data, the tokenizer and the limits."""
         order = b"" if self._order is None else self._order.tobytes()
         return hashlib.sha256(self._all._fingerprint.encode() + order).hexdigest()[:32]
 

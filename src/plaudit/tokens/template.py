@@ -23,8 +23,7 @@ Tools: TypeAlias = Sequence[Mapping[str, Any]] | None
 """Tool schemas that the template renders."""
 
 REFUSALS = (jinja2.TemplateError, TypeError, ValueError, AttributeError, LookupError)
-"""What a template raises: on purpose (`raise_exception`), or by stumbling over a record it was not made
-for."""
+"""What a template raises: on purpose (`raise_exception`), or by stumbling over an unforeseen record."""
 
 
 def apply_template(
@@ -61,21 +60,23 @@ def apply_template(
 
 def messages_need_template(has_template: bool, source: str = "") -> PlauditError:
     """The error for messages where the rendering is plain text."""
-    fix = (
-        "Render with --render chat." if has_template else "Give a chat template file (--chat-template), or
-        data whose prompts and completions are plain text."
+    if has_template:
+        return PlauditError(
+            "the record holds messages, and plain text is rendered",
+            where=source or None,
+            fix="Choose --render chat.",
+        )
+    return PlauditError(
+        "the record holds messages, and the tokenizer has no chat template",
+        where=source or None,
+        fix="Give a chat template file with --chat-template, or data whose prompts and completions are text.",
     )
-    what = "the record holds messages, and plain text is rendered"
-    if not has_template:
-        what = "the record holds messages, and the tokenizer has no chat template"
-    return PlauditError(what, where=source or None, fix=fix)
 
 
 def warn_of_template(
     tokenizer: PreTrainedTokenizerBase, eos_token: str | None, arguments: Mapping[str, Any]
 ) -> None:
-    """Warn of an end-of-sequence token that the template never reads, and of a template that reads the
-    clock."""
+    """Warn of an end-of-sequence token that the template never reads, and of a template that dates."""
     template = tokenizer.chat_template
     text = template if isinstance(template, str) else json.dumps(template)
     if eos_token is not None and "eos_token" not in text:

@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 from datasets import Dataset, Features
+from datasets.fingerprint import get_temporary_cache_files_directory
 
 from plaudit.errors import PlauditError
 from plaudit.preferences.group import PreferenceGroup
@@ -54,11 +55,11 @@ def tokenize_preferences(
         preferences: A `datasets.Dataset` with the columns of `plaudit.preferences.table.SCHEMA`, or an object
             with one as `.dataset`: gives a `TokenTable`. Any other iterable of such rows or of preference
             groups (an `IterableDataset`, a list): gives a `TokenStream`.
-        renderer: The one rendering. limits: The length limits; none when None. num_proc: Worker processes
-        for a table; one process, with the tokenizer's own threads, when None or 1.
+        renderer: The one rendering.
+        limits: The length limits; none when None.
+        num_proc: Worker processes for a table; one process, with the tokenizer's own threads, when None or 1.
         keep_rows_without_comparisons: Keep groups in which nothing is compared, or nothing is any more, as
-        long
-            as one completion is left: for scoring and for ratings. Training has no use for them.
+            long as one completion is left: for scoring and for ratings. Training has no use for them.
         cache_dir: Folder of the token file; beside the preferences' own file when None.
         progress: Whether a progress bar is shown.
 
@@ -71,12 +72,15 @@ def tokenize_preferences(
         limits=limits or LengthLimits(),
         keep_without_comparisons=keep_rows_without_comparisons,
     )
-    source = getattr(preferences, "dataset", preferences)
-    if not isinstance(source, Dataset):
-        return TokenStream(source, tokenizer, tokenizer.limits)
-    _check_columns(source)
+    if not _is_table(preferences):
+        return TokenStream(preferences, tokenizer, tokenizer.limits)
+    dataset = preferences if isinstance(preferences, Dataset) else preferences.dataset
+    _check_columns(dataset)
+    # The same data read again from another file is the same data, where its reader vouches for that.
+    identity = getattr(preferences, "fingerprint", "") or dataset._fingerprint
+    fingerprint = hashlib.sha256(f"{identity} {tokenizer.sha256()}".encode()).hexdigest()[:32]
     with _progress_bars(progress):
-        return TokenTable(_tokenized(source, tokenizer, num_proc, cache_dir), tokenizer.limits)
+        return TokenTable(_tokenized(dataset, tokenizer, fingerprint, num_proc, cache_dir), tokenizer.limits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +152,13 @@ def _num_characters(value: Any) -> int:
     return len(value) if isinstance(value, str) else sum(len(str(turn.get("content"))) for turn in value)
 
 
+def _is_table(preferences: Any) -> bool:
+    """Whether there is a data set to index, as opposed to groups or rows that come one after the other."""
+    if getattr(preferences, "is_streaming", False):
+        return False
+    return isinstance(preferences, Dataset) or isinstance(getattr(preferences, "dataset", None), Dataset)
+
+
 def _check_columns(dataset: Dataset) -> None:
     missing = [name for name in SCHEMA.names if name not in dataset.column_names]
     if missing:
@@ -159,13 +170,15 @@ def _check_columns(dataset: Dataset) -> None:
 
 
 def _tokenized(
-    dataset: Dataset, tokenizer: GroupTokenizer, num_proc: int | None, cache_dir: str | Path | None
+    dataset: Dataset,
+    tokenizer: GroupTokenizer,
+    fingerprint: str,
+    num_proc: int | None,
+    cache_dir: str | Path | None,
 ) -> Dataset:
     if len(dataset) == 0:
         # `map` leaves an empty data set as it is, columns and all.
         return Dataset(TOKEN_SCHEMA.empty_table())
-    fingerprint = hashlib.sha256(f"{dataset._fingerprint} {tokenizer.sha256()}".encode()).hexdigest()[:32]
-    cache_file = None if cache_dir is None else str(Path(cache_dir) / f"tokens-{fingerprint}.arrow")
     return (
         dataset.with_format("arrow")
         .map(
@@ -178,12 +191,21 @@ def _tokenized(
             features=Features.from_arrow_schema(TOKEN_SCHEMA),
             # One worker process would only be a slower way to do it here.
             num_proc=num_proc if num_proc and num_proc > 1 else None,
-            cache_file_name=cache_file,
+            cache_file_name=_cache_file(dataset, fingerprint, cache_dir),
             new_fingerprint=fingerprint,
             desc="Tokenising",
         )
         .with_format(None)
     )
+
+
+def _cache_file(dataset: Dataset, fingerprint: str, cache_dir: str | Path | None) -> str | None:
+    """Where the tokens go; None for beside the file that the data set is in."""
+    if cache_dir is None and dataset.cache_files:
+        return None
+    # A data set in memory has no such file, and `map` would keep the tokens in memory too.
+    folder = Path(cache_dir or get_temporary_cache_files_directory())
+    return str(folder / f"tokens-{fingerprint}.arrow")
 
 
 @contextmanager

@@ -23,7 +23,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MIN_SHARED_TOKENS", "TreePlan", "num_distinct_tokens", "path_rows", "plan_tree"]
+__all__ = [
+    "MIN_SHARED_TOKENS",
+    "TreePlan",
+    "common_prefix_lengths",
+    "num_distinct_tokens",
+    "path_rows",
+    "plan_tree",
+    "sort_and_merge",
+]
 
 MIN_SHARED_TOKENS = 8
 """A shared run shorter than this is repeated in its branches (measured: design/002-tiles.md).
@@ -87,8 +95,8 @@ def plan_tree(
     arrays = [np.asarray(sequence, dtype=np.int64) for sequence in sequences]
     if not arrays or min(map(len, arrays)) == 0:
         raise ValueError("plan_tree needs at least one sequence, and every sequence at least one token")
-    distinct, index_of_given = _sort_and_merge(arrays)
-    shared = _common_prefix_lengths(distinct)
+    distinct, index_of_given = sort_and_merge(arrays)
+    shared = common_prefix_lengths(distinct)
     layout = _Layout(distinct)
     _lay_out(distinct, shared, layout, min_shared_tokens)
     return layout.finish(index_of_given, num_given_tokens=sum(map(len, arrays)))
@@ -100,8 +108,8 @@ def num_distinct_tokens(sequences: Sequence[np.ndarray | Sequence[int]]) -> int:
     >>> num_distinct_tokens([[1, 2, 3, 4], [1, 2, 5], [1, 2]])
     5
     """
-    distinct, _ = _sort_and_merge([np.asarray(sequence, dtype=np.int64) for sequence in sequences])
-    return sum(map(len, distinct)) - int(_common_prefix_lengths(distinct).sum())
+    distinct, _ = sort_and_merge([np.asarray(sequence, dtype=np.int64) for sequence in sequences])
+    return sum(map(len, distinct)) - int(common_prefix_lengths(distinct).sum())
 
 
 def path_rows(plan: TreePlan, end: int) -> np.ndarray:
@@ -113,7 +121,7 @@ def path_rows(plan: TreePlan, end: int) -> np.ndarray:
     return np.concatenate(pieces[::-1])
 
 
-def _sort_and_merge(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+def sort_and_merge(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
     """The distinct sequences in lexicographic order, and for each given one its index among them."""
     # Big-endian bytes of non-negative integers sort as the integers do, and a prefix sorts before its extensions.
     keys = [array.astype(">u4").tobytes() for array in arrays]
@@ -129,7 +137,7 @@ def _sort_and_merge(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndar
     return distinct, index_of_given
 
 
-def _common_prefix_lengths(ordered: list[np.ndarray]) -> np.ndarray:
+def common_prefix_lengths(ordered: list[np.ndarray]) -> np.ndarray:
     """For each sequence the number of leading tokens it shares with the one before it; 0 for the first."""
     lengths = np.zeros(len(ordered), dtype=np.int64)
     for i in range(1, len(ordered)):

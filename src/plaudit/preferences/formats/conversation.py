@@ -1,7 +1,7 @@
 """One prompt and its completions, brought to one kind: all text, or all messages.
 
-Records give either as text, as a message, as a list of messages or (the prompt) not at all. Each combination has
-one meaning, and it is here:
+Records give either as text, as a message, as a list of messages or (the prompt) not at all. Each combination
+has one meaning, and it is here:
 
 | prompt | completions | becomes |
 |---|---|---|
@@ -35,6 +35,9 @@ __all__ = ["Conversation", "Transcripts", "unify"]
 Transcripts = Literal["messages", "text"]
 """What becomes of a Human/Assistant transcript."""
 
+_OTHER_PROMPT = "records whose prompt column is not in their messages; the messages' own prompt was used"
+_REPEATED_PROMPT = "records whose completions repeat the prompt, which was taken off them"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversation:
@@ -60,8 +63,8 @@ def unify(
 ) -> Conversation:
     """The conversation that a record's values mean; ``names`` are its words for the completions.
 
-    A prompt that is None, "" or [] is implicit where two completions can show it. A system text makes messages of
-    everything, since plain text has no place for it.
+    A prompt that is None, "" or [] is implicit where two completions can show it. A system text makes
+    messages of everything, since plain text has no place for it.
 
     Raises:
         BadRecord: Wrong types, mixed kinds, messages or transcripts that cannot be read.
@@ -73,7 +76,7 @@ def unify(
         conversation = _from_messages(prompt, completions, names)
     elif isinstance(prompt, list) and prompt:
         conversation = _with_answers(read_messages(prompt, "prompt"), completions)
-    elif prompt:
+    elif isinstance(prompt, str) and prompt:
         conversation = _from_texts(prompt, tuple(completions), transcripts)
     else:
         conversation = _from_implicit_texts(tuple(completions), transcripts)
@@ -146,10 +149,11 @@ def _from_messages(prompt: Any, completions: Sequence[Any], names: Sequence[str]
     )
     if isinstance(prompt, list) and prompt:
         return _with_prompt_messages(read_messages(prompt, "prompt"), dialogues)
-    if prompt and all(dialogue[0]["role"] == "assistant" for dialogue in dialogues):
-        return Conversation(shape="ultrafeedback", prompt=(user_turn(prompt),), completions=dialogues)
-    if prompt:
-        return _with_own_prompt(prompt, dialogues)
+    text = prompt if isinstance(prompt, str) else ""
+    if text and all(dialogue[0]["role"] == "assistant" for dialogue in dialogues):
+        return Conversation(shape="ultrafeedback", prompt=(user_turn(text),), completions=dialogues)
+    if text:
+        return _with_own_prompt(text, dialogues)
     _need_two(dialogues)
     return _divide("trl-conversational-implicit", dialogues, implicit_message_prompt(*dialogues))
 
@@ -159,12 +163,7 @@ def _with_prompt_messages(
 ) -> Conversation:
     length = len(prompt)
     if all(len(dialogue) > length and dialogue[:length] == prompt for dialogue in dialogues):
-        return Conversation(
-            shape="trl-conversational",
-            prompt=prompt,
-            completions=tuple([dialogue[length:] for dialogue in dialogues]),
-            notes=("the completions repeat the prompt, which was taken off them",),
-        )
+        return _divide("trl-conversational", dialogues, length, notes=(_REPEATED_PROMPT,))
     return Conversation(shape="trl-conversational", prompt=prompt, completions=dialogues)
 
 
@@ -176,25 +175,21 @@ def _with_own_prompt(prompt: str, dialogues: tuple[tuple[Message, ...], ...]) ->
         if any(message["role"] == "user" for message in dialogue[length:]):
             raise BadRecord(
                 "different-prompts",
-                f"the conversations part at message {length}, before a user's turn; prompt is {shorten(prompt)!r}",
+                f"the conversations part at message {length}, before a user's turn",
                 "Compare answers to the same prompt.",
             )
-    conversation = _divide("ultrafeedback", dialogues, length)
-    if any(prompt.strip() == str(message["content"]).strip() for message in conversation.prompt):
-        return conversation
-    return Conversation(
-        shape=conversation.shape,
-        prompt=conversation.prompt,
-        completions=conversation.completions,
-        notes=("the prompt column is not in the messages; the messages' own prompt was used",),
-    )
+    is_there = any(prompt.strip() == str(message["content"]).strip() for message in dialogues[0][:length])
+    return _divide("ultrafeedback", dialogues, length, notes=() if is_there else (_OTHER_PROMPT,))
 
 
-def _divide(shape: str, dialogues: tuple[tuple[Message, ...], ...], length: int) -> Conversation:
+def _divide(
+    shape: str, dialogues: tuple[tuple[Message, ...], ...], length: int, notes: tuple[str, ...] = ()
+) -> Conversation:
     return Conversation(
         shape=shape,
         prompt=dialogues[0][:length],
         completions=tuple([dialogue[length:] for dialogue in dialogues]),
+        notes=notes,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a format's parser hands over, and the rules that hold for every format: they are checked once, here."""
+"""What a format's parser hands over, and the rules of every format, which are checked once, here."""
 
 from __future__ import annotations
 

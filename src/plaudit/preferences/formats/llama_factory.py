@@ -1,7 +1,7 @@
-"""LLaMA-Factory's ranking records: alpaca (``instruction``, ``input``, ``history``) and sharegpt (``conversations``).
+"""LLaMA-Factory's ranking records: alpaca (``instruction``, ``input``) and sharegpt (``conversations``).
 
-Both become messages, as LLaMA-Factory renders both through a chat template. An instruction and its input are joined
-by a line break, as there.
+Both become messages, as LLaMA-Factory renders both through a chat template. An instruction and its input are
+joined by a line break, as there.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def _history(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
     is_right = isinstance(value, list) and all(
-        isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn) for turn in value
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+        for turn in value
     )
     if not is_right:
         raise BadRecord(

@@ -1,7 +1,7 @@
-"""Messages: what a list of them must look like, whoever wrote it (``role``/``content`` or ``from``/``value``).
+"""Messages: what a list of them must look like, written ``role``/``content`` or ``from``/``value``.
 
-Every message that leaves here has its role and content first and in this order, so that equal messages are equal
-as JSON text too.
+Every message that leaves here has its role and content first and in this order, so that equal messages are
+equal as JSON text too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def assistant_turn(text: str) -> Message:
 
 
 def is_message(value: Any) -> bool:
-    """Whether the value is meant as one message: an object with ``role`` or ``from``, right or wrong otherwise."""
+    """Whether the value is meant as one message, right or wrong otherwise."""
     return isinstance(value, dict) and ("role" in value or "from" in value or "content" in value)
 
 
@@ -141,7 +141,8 @@ def _read_message(value: Any, name: str, index: int) -> Message:
     _check_content(value, name, index)
     if len(value) == 2:
         return {"role": role, "content": content}
-    # Columnar files give every message every field, null where it has none; templates would see them as given.
+    # Columnar files give every message every field, null where it has none; templates would see them as
+    # given.
     rest = {key: item for key, item in value.items() if item is not None and key not in ("role", "content")}
     return {"role": role, "content": content, **rest}
 
@@ -159,7 +160,7 @@ def _check_content(message: Mapping[str, Any], name: str, index: int) -> None:
     raise BadRecord(
         "bad-message",
         f"{name}[{index}].content is {_kind(content)}",
-        "Content is text, or a list of parts such as {\"type\": \"text\", \"text\": \"...\"}.",
+        'Content is text, or a list of parts such as {"type": "text", "text": "..."}.',
     )
 
 

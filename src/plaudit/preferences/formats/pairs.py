@@ -1,4 +1,4 @@
-"""Records with ``chosen`` and ``rejected``: TRL, OpenRLHF, HH-RLHF, UltraFeedback and RewardBench 2's lists."""
+"""Records with ``chosen`` and ``rejected``: TRL, OpenRLHF, HH-RLHF, UltraFeedback, RewardBench 2."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from plaudit.preferences.formats.draft import Draft, Judgement, as_finite
 __all__ = ["parse_all_pairs", "parse_pair", "read_pair_scores"]
 
 _NAMES = ("chosen", "rejected")
+_SCORED_ABOVE = "records whose rejected one is scored above the chosen one, which stays the better"
 _SCORE_KEYS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
@@ -36,7 +37,7 @@ def parse_pair(record: Mapping[str, Any], transcripts: str) -> Draft:
     ratings = read_pair_scores(record)
     is_tie = ratings is not None and ratings[0] == ratings[1]
     is_odd = ratings is not None and ratings[0] < ratings[1]
-    notes = conversation.notes + (("rejected is scored above chosen; chosen stays the better one",) * is_odd)
+    notes = conversation.notes + ((_SCORED_ABOVE,) * is_odd)
     return Draft(
         format=conversation.shape,
         prompt=conversation.prompt,
@@ -60,10 +61,16 @@ def parse_all_pairs(record: Mapping[str, Any], transcripts: str) -> Draft:
         raise BadRecord("single-completion", f"{empty} is an empty list", "Give at least one of each.")
     names = [f"{name}[{i}]" for name in _NAMES for i in range(len(record[name]))]
     conversation = unify(
-        record.get("prompt"), [*chosen, *rejected], names, transcripts=transcripts, system=record.get("system")
+        record.get("prompt"),
+        [*chosen, *rejected],
+        names,
+        transcripts=transcripts,
+        system=record.get("system"),
     )
     judgements: list[Judgement] = [
-        (better, len(chosen) + worse, False) for better in range(len(chosen)) for worse in range(len(rejected))
+        (better, len(chosen) + worse, False)
+        for better in range(len(chosen))
+        for worse in range(len(rejected))
     ]
     return Draft(
         format="chosen-rejected-lists",
@@ -99,6 +106,8 @@ def _score(record: Mapping[str, Any], key: str) -> float:
     number = as_finite(record[key])
     if number is None:
         raise BadRecord(
-            "bad-rating", f"{key} is {shorten(repr(record[key]))}", "Give a finite number, or leave out both scores."
+            "bad-rating",
+            f"{key} is {shorten(repr(record[key]))}",
+            "Give a finite number, or leave out both scores.",
         )
     return number

@@ -26,8 +26,9 @@ def num_common_characters(first: str, second: str) -> int:
 def implicit_text_prompt(chosen: str, rejected: str) -> int:
     """Length of the prompt that two plain texts share, by TRL's rule (`trl.extract_prompt`).
 
-    The common beginning; a space at its end belongs to the completions; and where one text begins with the whole
-    other one, the last character of the shorter stays a completion, since a completion must not be empty.
+    The common beginning; a space at its end belongs to the completions; and where one text begins with the
+    whole other one, the last character of the shorter stays a completion, since a completion must not be
+    empty.
     """
     shortest = min(len(chosen), len(rejected))
     length = num_common_characters(chosen, rejected)

@@ -1,8 +1,8 @@
 """Records with several completions: K-wise with ratings or ranks, NeMo-RL's ranks, and verifiable samples.
 
-Every pair of completions with different values is a comparison, every pair with equal values a tie; of verifiable
-samples, each correct one is better than each incorrect one and nothing else is compared. Completions that are the
-same text with the same value are one completion.
+Every pair of completions with different values is a comparison, every pair with equal values a tie; of
+verifiable samples, each correct one is better than each incorrect one and nothing else is compared.
+Completions that are the same text with the same value are one completion.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _RATING_KEYS = ("rating", "score")
 
 
 def parse_completions(record: Mapping[str, Any], transcripts: str) -> Draft:
-    """``prompt`` (or ``context``) and ``completions`` with ratings (higher is better) or ranks (lower is better).
+    """``prompt`` or ``context``, and ``completions`` with ratings (higher is better) or ranks (lower is).
 
-    The values stand beside the completions (``ratings``, ``scores``, ``ranks``) or in them (``rating``, ``score``,
-    ``rank``).
+    The values stand beside the completions (``ratings``, ``scores``, ``ranks``) or in them (``rating``,
+    ``score``, ``rank``).
 
     Raises:
         BadRecord: ``wrong-type``, ``single-completion``, ``length-mismatch``, ``bad-rating``, ``bad-rank``.
@@ -69,7 +69,9 @@ def parse_samples(record: Mapping[str, Any], transcripts: str) -> Draft:
     verdicts = [_verdict(item, f"samples[{index}]") for index, item in enumerate(items)]
     has_verdicts = verdicts[0] is not None
     if any((verdict is not None) != has_verdicts for verdict in verdicts):
-        raise BadRecord("missing-key", "some samples have is_correct and some have not", "Give it for all or none.")
+        raise BadRecord(
+            "missing-key", "some samples have is_correct and some have not", "Give it for all or none."
+        )
     ratings = [
         float(verdict) if verdict is not None else _rating(item, index)
         for index, (verdict, item) in enumerate(zip(verdicts, items, strict=True))
@@ -135,7 +137,9 @@ def _completion_of(item: Any, name: str, *, sample: bool = False) -> Any:
     if not isinstance(item, dict):
         if sample:
             raise BadRecord(
-                "wrong-type", f"{name} is {shorten(repr(item))}", 'A sample is an object with "text" and a verdict.'
+                "wrong-type",
+                f"{name} is {shorten(repr(item))}",
+                'A sample is an object with "text" and a verdict.',
             )
         return item
     if "role" in item or "from" in item:
@@ -168,7 +172,9 @@ def _values(record: Mapping[str, Any], items: list[Any]) -> tuple[str, list[floa
 
 def _beside(values: Any, key: str, reason: str, num_completions: int) -> list[float | None]:
     if not isinstance(values, list):
-        raise BadRecord("wrong-type", f"{key} is {shorten(repr(values))}", f"Give {key} as a list of numbers.")
+        raise BadRecord(
+            "wrong-type", f"{key} is {shorten(repr(values))}", f"Give {key} as a list of numbers."
+        )
     if len(values) != num_completions:
         raise BadRecord(
             "length-mismatch",
@@ -210,7 +216,7 @@ def _rating(item: Mapping[str, Any], index: int) -> float | None:
 def _merge(
     completions: tuple[Completion, ...], values: Sequence[float | None], name: str, *, same_value: bool
 ) -> tuple[tuple[Completion, ...], list[float | None]]:
-    """Distinct completions with their values: of one text rated several times, the mean, unless ``same_value``."""
+    """Distinct completions with their values; of a text rated several times, the mean, if that is allowed."""
     valued: dict[str, tuple[Completion, list[float | None]]] = {}
     for index, (completion, value) in enumerate(zip(completions, values, strict=True)):
         key = completion if isinstance(completion, str) else json.dumps(completion)

@@ -1,4 +1,4 @@
-"""Which format a record has, by its keys and the types of their values; and the record as a preference group."""
+"""Which format a record has, by its keys and their types; and the record as a preference group."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def parse_record(
     """
     if type(record) is not dict:
         kind = "null" if record is None else type(record).__name__
-        raise BadRecord("not-an-object", f"the record is a JSON {kind}", "Write one JSON object for each record.")
+        raise BadRecord(
+            "not-an-object", f"the record is a JSON {kind}", "Write one JSON object for each record."
+        )
     if columns:
         record = rename(record, columns)
     parse = _recognise(record)

@@ -1,7 +1,7 @@
-"""HH-RLHF transcripts: dialogues written as one text with "\\n\\nHuman:" and "\\n\\nAssistant:" before the turns.
+"""HH-RLHF transcripts: dialogues as one text, with "\\n\\nHuman:" and "\\n\\nAssistant:" before the turns.
 
-Whole dialogues are divided behind the last "\\n\\nAssistant:" that they share, so that prompt + completion is the
-original, byte for byte. As messages, each turn is stripped of white space. (Bai et al., arXiv:2204.05862)
+Whole dialogues are divided behind the last "\\n\\nAssistant:" that they share, so that prompt + completion is
+the original, byte for byte. As messages, each turn is stripped of white space. (Bai et al., arXiv:2204.05862)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def is_transcript(text: str) -> bool:
-    """Whether the text is a transcript. Without the leading blank lines it must have an Assistant turn to be one.
+    """Whether the text is a transcript. Without leading blank lines it must have an Assistant turn to be one.
 
     >>> is_transcript("\\n\\nHuman: Hi\\n\\nAssistant:"), is_transcript("Human: an essay")
     (True, False)

@@ -1,1 +1,1 @@
-"""Raw records from files, folders, data sets and iterables; `locate` finds them, the other files read them."""
+"""Raw records from files, folders, data sets and iterables; `resolve` finds them."""

@@ -12,7 +12,7 @@ BLANK: Final = object()
 """A blank line: counted, no record."""
 
 Item: TypeAlias = tuple[int, Any]
-"""The record's number and its value: a decoded record, `BLANK`, or a `BadRecord` that says why there is none."""
+"""The record's number, and its decoded value, `BLANK`, or a `BadRecord` that says why there is none."""
 
 
 class Position:

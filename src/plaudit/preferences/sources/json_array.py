@@ -1,7 +1,7 @@
 """A ``.json`` file: an array of records, decoded element by element, or JSON lines under that name.
 
-Memory holds one element and one chunk of text, so that an array of any size can be read. Behind an element that is
-not JSON there is no telling where the next begins: the rest of the file is reported as cut off.
+Memory holds one element and one chunk of text, so that an array of any size can be read. Behind an element
+that is not JSON there is no telling where the next begins: the rest of the file is reported as cut off.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["is_json_array", "read_json_array"]
 
 _CHUNK_BYTES = 2**20
 _SPACE = " \t\n\r"
-# A value that is only cut by the end of a chunk fails within its last token, which is this short unless it is a
-# string ("-Infinity", an escape; derived).
+# A value that is only cut by the end of a chunk fails within its last token, which is this short unless it is
+# a string ("-Infinity", an escape; derived).
 _LONGEST_TOKEN = 16
 
 
@@ -119,7 +119,9 @@ def _element(text: _Text) -> object:
     while True:
         try:
             value, end = DECODER.raw_decode(text.buffer, text.start)
-        except BadRecord as bad:  # a key named twice: the element itself is sound, so skip it without the check
+        except (
+            BadRecord
+        ) as bad:  # a key named twice: the element itself is sound, so skip it without the check
             _, text.start = json.JSONDecoder().raw_decode(text.buffer, text.start)
             return bad
         except json.JSONDecodeError as error:

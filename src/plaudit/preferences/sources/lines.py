@@ -1,7 +1,7 @@
 """JSON lines, plain or compressed: one line in memory at a time, each with its exact number.
 
-A line that cannot be decoded is an item of its own, and reading goes on behind it. Only a truncated archive ends
-the file early, and says so.
+A line that cannot be decoded is an item of its own, and reading goes on behind it. Only a truncated archive
+ends the file early, and says so.
 """
 
 from __future__ import annotations
@@ -60,10 +60,12 @@ def open_bytes(path: Path, position: Position) -> io.BufferedReader:
         PlauditError: The file cannot be opened.
     """
     try:
-        raw = path.open("rb", buffering=_BUFFER_BYTES)
+        raw = io.BufferedReader(io.FileIO(path), _BUFFER_BYTES)
     except OSError as error:
         raise PlauditError(
-            f"the file cannot be opened ({error.strerror})", where=str(path), fix="Check the path and its rights."
+            f"the file cannot be opened ({error.strerror})",
+            where=str(path),
+            fix="Check the path and its rights.",
         ) from error
     position.tell = lambda: 0 if raw.closed else raw.tell()
     compression = _COMPRESSIONS.get(path.suffix.lower())
@@ -83,9 +85,15 @@ def decode_json(text: str) -> Any:
         return DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise broken_json(text, error) from error
-    except (ValueError, RecursionError) as error:  # a number of over 4,300 digits; brackets nested thousands deep
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of over 4,300 digits; brackets nested thousands deep
         raise BadRecord(
-            "broken-json", f"the JSON cannot be read: {error}", "Mend or remove the line.", excerpt=text[:1000]
+            "broken-json",
+            f"the JSON cannot be read: {error}",
+            "Mend or remove the line.",
+            excerpt=text[:1000],
         ) from error
 
 

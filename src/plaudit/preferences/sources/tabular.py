@@ -174,7 +174,9 @@ def _row(batch: pa.RecordBatch, index: int) -> Any:
     try:
         return batch.slice(index, 1).to_pylist()[0]
     except UnicodeDecodeError as error:
-        return BadRecord("bad-utf8", f"a text of the row is not UTF-8 ({error})", "Write the file anew.", excerpt="")
+        return BadRecord(
+            "bad-utf8", f"a text of the row is not UTF-8 ({error})", "Write the file anew.", excerpt=""
+        )
 
 
 def _read_compressed_parquet(path: Path, position: Position) -> Iterator[Item]:
@@ -186,7 +188,9 @@ def _read_compressed_parquet(path: Path, position: Position) -> Iterator[Item]:
                     unpacked.write(chunk)
         except OSError as error:
             raise PlauditError(
-                f"the file cannot be decompressed ({error})", where=str(path), fix="Fetch or compress it anew."
+                f"the file cannot be decompressed ({error})",
+                where=str(path),
+                fix="Fetch or compress it anew.",
             ) from error
         unpacked.flush()
         yield from read_parquet(Path(unpacked.name), Position())

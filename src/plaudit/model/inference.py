@@ -1,0 +1,139 @@
+"""Sequences in, rewards out: the one inference path under scoring, evaluation and evaluation during training."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from plaudit.errors import PlauditError
+from plaudit.model.reward_model import RewardModel
+from plaudit.tree.batch import TreeBatch, build_tree_batch
+from plaudit.tree.packing import Packing, pack_sequences
+
+__all__ = ["DEFAULT_MAX_TOKENS", "InferenceResult", "rewards_of_sequences"]
+
+DEFAULT_MAX_TOKENS = {"cuda": 32_768, "cpu": 4_096}
+"""Computed tokens in one forward pass, by device type (assumed for cuda; on a CPU longer rows are no faster,
+measured: benchmarks/results.csv)."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferenceResult:
+    """Rewards, and what they cost."""
+
+    rewards: Float[np.ndarray, " sequence"]
+    """Raw rewards in the order given, float32."""
+    num_given_tokens: int
+    """Tokens of the sequences as given, duplicates included."""
+    num_computed_tokens: int
+    """Tokens that went through the model (padding not counted)."""
+    max_tokens: int
+    """The budget at the end: smaller than at the start when memory ran out."""
+
+
+def rewards_of_sequences(
+    model: RewardModel,
+    sequences: Sequence[np.ndarray | Sequence[int]],
+    *,
+    max_tokens: int | None = None,
+    autocast_dtype: torch.dtype | None = None,
+    call: Callable[..., object] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> InferenceResult:
+    """Score S token sequences; shared beginnings and duplicates are computed once per pass.
+
+    Args:
+        model: The reward model. Its dropout is off while it scores.
+        sequences: S sequences of token ids, each with at least one.
+        max_tokens: Computed tokens in one pass; None takes the device's default. When memory runs out it is
+            halved and the pass repeated.
+        autocast_dtype: Run under autocast in this precision.
+        call: What to call instead of the model (the trainer's wrapped one).
+        on_progress: Called after each pass with the number of given sequences it scored.
+
+    Raises:
+        PlauditError: When one sequence alone does not fit into memory.
+    """
+    budget = max_tokens or DEFAULT_MAX_TOKENS.get(model.device.type, DEFAULT_MAX_TOKENS["cpu"])
+    packing = pack_sequences(
+        sequences, max_tokens=budget, shares_prefixes=model.attention_backend != "padded"
+    )
+    rewards = np.empty(len(packing.distinct), dtype=np.float32)
+    copies = np.bincount(packing.index_of_given, minlength=len(packing.distinct))
+    num_computed = 0
+    waiting = packing.passes[::-1]
+    with _scoring_mode(model, autocast_dtype):
+        while waiting:
+            first, last = waiting.pop()
+            tree = build_tree_batch(packing.distinct[first:last]).to(model.device)
+            try:
+                rewards[first:last] = _rewards(call or model, tree)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                budget = _halve(packing, first, last, budget)
+                waiting.extend(_halves(first, last))
+                continue
+            num_computed += tree.num_tokens
+            if on_progress is not None:
+                on_progress(int(copies[first:last].sum()))
+    return InferenceResult(
+        rewards=rewards[packing.index_of_given],
+        num_given_tokens=sum(len(ids) for ids in sequences),
+        num_computed_tokens=num_computed,
+        max_tokens=budget,
+    )
+
+
+def _rewards(call: Callable[..., object], tree: TreeBatch) -> Float[np.ndarray, " sequence"]:
+    logits = call(tree=tree).logits  # type: ignore[attr-defined]
+    return logits[:, 0].float().cpu().numpy()
+
+
+@contextlib.contextmanager
+def _scoring_mode(model: RewardModel, autocast_dtype: torch.dtype | None):  # noqa: ANN202
+    was_training = model.training
+    model.eval()
+    autocast = (
+        contextlib.nullcontext()
+        if autocast_dtype is None
+        else torch.autocast(model.device.type, dtype=autocast_dtype)
+    )
+    try:
+        with torch.no_grad(), autocast:
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch raises a plain RuntimeError when the CPU's allocator fails.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _halve(packing: Packing, first: int, last: int, budget: int) -> int:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    num_tokens = sum(len(ids) for ids in packing.distinct[first:last])
+    if last - first == 1:
+        raise PlauditError(
+            f"out of memory on a single sequence of {num_tokens:,} tokens",
+            fix="Set a smaller --max-length, load the model in bfloat16, or use a device with more memory.",
+        )
+    log.warning("out of memory at %d tokens a pass; going on with %d", budget, budget // 2)
+    return budget // 2
+
+
+def _halves(first: int, last: int) -> list[tuple[int, int]]:
+    middle = (first + last) // 2
+    return [(middle, last), (first, middle)]

@@ -1,0 +1,140 @@
+"""The scorer: conversations in, rewards out, the same number on every path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from plaudit.model.inference import rewards_of_sequences
+from plaudit.model.loading import load_reward_model
+from plaudit.model.record import read_record
+from plaudit.model.reward_model import RewardModel
+from plaudit.preferences.group import Completion, Message, Prompt
+from plaudit.scoring.progress import sequence_progress
+from plaudit.tokens import Renderer, load_tokenizer
+
+__all__ = ["Scorer"]
+
+
+class Scorer:
+    """A reward model with its rendering.
+
+    >>> scorer = Scorer.from_pretrained("my-reward-model")  # doctest: +SKIP
+    >>> scorer.score("What is 2 + 2?", ["4", "5"])  # doctest: +SKIP
+    [1.73, -0.42]
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        renderer: Renderer,
+        *,
+        max_tokens_per_pass: int | None = None,
+        max_length: int | None = None,
+        name: str = "",
+    ) -> None:
+        """
+        Args:
+            model: The reward model, on its device.
+            renderer: How its conversations are rendered.
+            max_tokens_per_pass: Computed tokens in one forward pass; None takes the device's default.
+            max_length: Longest sequence it was trained on, in tokens; what is longer is scored all the same.
+            name: What to call it in results.
+        """
+        self.model = model
+        self.renderer = renderer
+        self.max_tokens_per_pass = max_tokens_per_pass
+        self.max_length = max_length
+        self.name = name
+        self.num_tokens_given = 0
+        self.num_tokens_computed = 0
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | Path,
+        *,
+        attention: str = "auto",
+        dtype: torch.dtype | str = "auto",
+        device: torch.device | str | None = None,
+        render: str = "auto",
+        chat_template_path: str | None = None,
+        max_tokens_per_pass: int | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> Scorer:
+        """Load a reward model with its tokenizer; what ``plaudit.json`` says of the rendering is restored.
+
+        Raises:
+            PlauditError: When the folder is no reward model, or its chat template is not the trained one.
+        """
+        loaded_tokenizer = load_tokenizer(
+            str(path_or_id),
+            chat_template_path=chat_template_path,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+        tokenizer = loaded_tokenizer.tokenizer
+        model = load_reward_model(
+            path_or_id,
+            tokenizer=tokenizer,
+            attention=attention,
+            dtype=dtype,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        ).model
+        record = read_record(Path(path_or_id)) if Path(path_or_id).is_dir() else None
+        if record is not None and render == "auto" and chat_template_path is None:
+            renderer = Renderer.from_rule(tokenizer, record.rendering)
+        else:
+            renderer = Renderer(tokenizer, render=render)
+        return cls(
+            model,
+            renderer,
+            max_tokens_per_pass=max_tokens_per_pass,
+            max_length=record.max_length if record else None,
+            name=str(path_or_id),
+        )
+
+    def score(self, prompt: Prompt | Sequence[Message], completions: Sequence[Completion]) -> list[float]:
+        """The raw reward of each completion of a prompt.
+
+        Args:
+            prompt: Text, or the messages so far.
+            completions: Texts, or (for messages) assistant turns.
+
+        Raises:
+            PlauditError: When the conversation cannot be rendered.
+        """
+        whole_prompt = prompt if isinstance(prompt, str) else tuple(prompt)
+        sequences = [self.renderer.token_ids(whole_prompt, completion) for completion in completions]
+        return self.score_sequences(sequences, progress=False).tolist()
+
+    def score_messages(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
+        """The raw reward of each whole conversation."""
+        sequences = [self.renderer.token_ids_of_messages(messages) for messages in conversations]
+        return self.score_sequences(sequences, progress=False).tolist()
+
+    def score_sequences(
+        self,
+        sequences: Sequence[np.ndarray],
+        *,
+        description: str = "scoring",
+        progress: bool = True,
+    ) -> Float[np.ndarray, " sequence"]:
+        """The raw reward of each rendered token sequence, float32, in the order given."""
+        if not len(sequences):
+            return np.empty(0, dtype=np.float32)
+        with sequence_progress(len(sequences), description, enabled=progress) as advance:
+            result = rewards_of_sequences(
+                self.model, sequences, max_tokens=self.max_tokens_per_pass, on_progress=advance
+            )
+        self.max_tokens_per_pass = result.max_tokens
+        self.num_tokens_given += result.num_given_tokens
+        self.num_tokens_computed += result.num_computed_tokens
+        return result.rewards

@@ -1,0 +1,104 @@
+"""RewardConfig: transformers' TrainingArguments, and what a reward model adds to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from plaudit.errors import PlauditError, unknown_choice
+from plaudit.model import ATTENTION_CHOICES
+
+__all__ = ["RewardConfig"]
+
+ON_OVERLENGTH = ("drop", "truncate-prompt", "error")
+RENDER = ("auto", "chat", "text")
+
+
+def option(default: Any, description: str) -> Any:
+    """A field whose description becomes its ``--help``."""
+    return field(default=default, metadata={"help": description})
+
+
+@dataclass
+class RewardConfig(TrainingArguments):
+    """Everything that decides a training run. Fields of TRL's RewardConfig keep their meaning and default."""
+
+    # Where TRL's defaults differ from TrainingArguments', they are TRL's.
+    learning_rate: float = option(1e-4, "Peak learning rate.")
+    logging_steps: float = option(10, "Log every so many optimiser steps (below 1: a share of all steps).")
+    gradient_checkpointing: bool = option(
+        True, "Recompute activations in the backward pass: less memory, about a fifth more time."
+    )
+    bf16: bool | None = option(None, "bfloat16 autocast; on unless fp16 is, or it is set to false.")
+    remove_unused_columns: bool = option(False, "Has no effect: columns are read when groups are built.")
+
+    max_length: int | None = option(1024, "Longest sequence (prompt and completion), in tokens; none: no limit.")
+    max_prompt_length: int | None = option(None, "Longest prompt, in tokens.")
+    on_overlength: str = option(
+        "drop",
+        "What becomes of a completion that is too long: drop (with its comparisons), truncate-prompt "
+        "(cut the prompt from the left, the completion stays whole), or error.",
+    )
+    render: str = option(
+        "auto", "chat (the tokenizer's template), text (plus end of sequence), or auto: chat where there is one."
+    )
+    eos_token: str | None = option(None, "End-of-sequence token, if not the tokenizer's own.")
+    chat_template_path: str | None = option(None, "A file with the chat template, or a folder with a tokenizer.")
+    attention: str = option("auto", f"Attention backend: {', '.join(ATTENTION_CHOICES)}.")
+    max_tokens_per_pass: int | None = option(
+        None, "Bound memory: split a batch into passes of so many computed tokens; the step stays the same."
+    )
+    disable_dropout: bool = option(True, "Turn the model's dropout off (LoRA's own stays).")
+    model_init_kwargs: dict[str, Any] | str | None = option(
+        None, "Arguments of from_pretrained, as JSON, when the model is given by name."
+    )
+    trust_remote_code: bool = option(False, "Run modelling code that comes with the checkpoint.")
+    dataset_num_proc: int | None = option(None, "Processes that tokenise.")
+    num_sample_rows: int = option(4, "Sample comparisons shown at each evaluation; 0: none.")
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+
+    def __post_init__(self) -> None:
+        self.bf16 = not self.fp16 if self.bf16 is None else self.bf16
+        problems = list(self._problems())
+        if problems:
+            raise PlauditError(
+                "; ".join(str(problem) for problem in problems),
+                where=f"{len(problems)} settings" if len(problems) > 1 else None,
+            )
+        # transformers 5.23 gave the field a new name; scripts and TRL say the old one, which would be a warning.
+        if getattr(self, "activation_checkpointing", False) is None:
+            self.activation_checkpointing = self.gradient_checkpointing
+        super().__post_init__()
+
+    def _problems(self) -> list[PlauditError]:
+        """Every setting that cannot be, so that all are reported together."""
+        problems: list[PlauditError] = []
+        for name, choices in (
+            ("on_overlength", ON_OVERLENGTH),
+            ("render", RENDER),
+            ("attention", ATTENTION_CHOICES),
+        ):
+            if getattr(self, name) not in choices:
+                problems.append(unknown_choice(_flag(name), getattr(self, name), choices))
+        for name in ("max_length", "max_prompt_length", "max_tokens_per_pass"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                problems.append(
+                    PlauditError(f"{value} tokens", where=_flag(name), fix="Give a number above 0, or none.")
+                )
+        if self.max_length and self.max_prompt_length and self.max_prompt_length >= self.max_length:
+            problems.append(
+                PlauditError(
+                    f"{self.max_prompt_length} tokens leave no room for a completion in {self.max_length}",
+                    where="--max-prompt-length",
+                    fix="Make it smaller than --max-length.",
+                )
+            )
+        return problems
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,101 @@
+"""Whatever a trainer is given for data, as token groups."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import datasets
+from torch.utils.data import Dataset, IterableDataset
+
+from plaudit.errors import PlauditError
+from plaudit.preferences import Preferences, read_preferences
+from plaudit.tokens import (
+    LengthLimits,
+    Renderer,
+    TokenGroup,
+    TokenStream,
+    TokenTable,
+    is_pretokenized,
+    table_of_token_ids,
+    tokenize_preferences,
+)
+
+if TYPE_CHECKING:
+    from plaudit.training.config import RewardConfig
+
+__all__ = ["GroupDataset", "token_groups"]
+
+log = logging.getLogger(__name__)
+
+
+def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenTable | TokenStream:
+    """Read, render and limit a data set; what was dropped or cut is logged.
+
+    Raises:
+        PlauditError: When nothing is left to train on, or the data cannot be read.
+    """
+    if isinstance(dataset, TokenTable | TokenStream):
+        return dataset
+    if isinstance(dataset, GroupDataset):
+        return dataset.groups
+    limits = LengthLimits(
+        max_length=args.max_length,
+        max_prompt_length=args.max_prompt_length,
+        on_overlength=args.on_overlength,  # type: ignore[arg-type]
+    )
+    if isinstance(dataset, datasets.Dataset) and is_pretokenized(dataset.column_names):
+        groups: TokenTable | TokenStream = table_of_token_ids(dataset, limits=limits)
+    else:
+        preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer)
+        groups = tokenize_preferences(preferences, renderer, limits, num_proc=args.dataset_num_proc)
+    if isinstance(groups, TokenTable):
+        for line in groups.report.summary():
+            log.info(line)
+        if len(groups) == 0:
+            raise PlauditError(
+                "no preference group is left: " + " ".join(groups.report.summary()),
+                where="data",
+                fix="Check the data and --max-length.",
+            )
+    return groups
+
+
+def _read(dataset: Any, renderer: Renderer) -> Preferences:
+    """Read raw data; transcripts become messages where the model has a chat template."""
+    source = dataset if not isinstance(dataset, Path) else str(dataset)
+    return read_preferences(source, transcripts="messages" if renderer.render == "chat" else "text")
+
+
+class GroupDataset(Dataset[TokenGroup]):
+    """A token table as torch sees data sets."""
+
+    def __init__(self, groups: TokenTable) -> None:
+        self.groups = groups
+
+    @staticmethod
+    def of(groups: TokenTable | TokenStream) -> GroupDataset | GroupStream:
+        """The data set for a table, or the iterable one for a stream."""
+        return GroupStream(groups) if isinstance(groups, TokenStream) else GroupDataset(groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> TokenGroup:
+        return self.groups[index]
+
+
+class GroupStream(IterableDataset[TokenGroup]):
+    """A token stream as torch sees data sets."""
+
+    def __init__(self, groups: TokenStream) -> None:
+        self.groups = groups
+
+    def __iter__(self) -> Iterator[TokenGroup]:
+        return iter(self.groups)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the source which epoch it is."""
+        self.groups.set_epoch(epoch)

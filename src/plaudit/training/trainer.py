@@ -1,0 +1,335 @@
+"""RewardTrainer: transformers' Trainer, with a tree for a batch and exact metrics. Takes what TRL's takes.
+
+What is ours: token groups instead of padded pairs (`data`), a collator that builds trees (`batch`), a step that may
+take several passes, a loss divided once, sums and counts for metrics (`meter`), and an evaluation in which every
+row counts once on any number of processes (`evaluation`). Everything else is Trainer's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import EvalPrediction, PredictionOutput, set_seed, speed_metrics
+
+from plaudit.errors import PlauditError
+from plaudit.model import ModelRecord, RewardModel, load_reward_model, prepare_reward_model, save_reward_model
+from plaudit.objective import bradley_terry
+from plaudit.tokens import Renderer, TokenTable, load_tokenizer
+from plaudit.tokens.loading import ensure_pad_token
+from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
+from plaudit.training.config import RewardConfig
+from plaudit.training.data import GroupDataset, token_groups
+from plaudit.training.evaluation import GroupRewards, rewards_of_groups
+from plaudit.training.meter import TrainingMeter
+from plaudit.training.progress import RewardProgress
+from plaudit.training.samples import print_samples
+
+__all__ = ["RewardTrainer"]
+
+
+class RewardTrainer(Trainer):
+    """Train a reward model on preference groups.
+
+    Args:
+        model: A path, a hub id, or a sequence-classification model with one output. A name of a causal model gets
+            a fresh head; the head of a model object is taken as it is.
+        args: The run's settings.
+        data_collator: Instead of the tree collator, for batches of your own making.
+        train_dataset: Anything `plaudit.preferences.read_preferences` reads, ``Preferences``, a ``TokenTable``, or
+            a datasets.Dataset, raw or with ``chosen_ids``/``rejected_ids``.
+        eval_dataset: The same, or a dict of several.
+        processing_class: The tokenizer; None loads it from the model's name.
+        compute_metrics: Gets an EvalPrediction whose predictions are [num_comparisons, 2]: the rewards of the
+            better and of the worse completion.
+        callbacks, optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: As in Trainer.
+
+    Raises:
+        PlauditError: When the model, the data or a setting cannot be used; it says what to do.
+    """
+
+    _tag_names = ("plaudit", "reward-trainer")
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        args: RewardConfig | None = None,
+        data_collator: Callable[[list[Any]], PreferenceBatch] | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        args = args or RewardConfig(output_dir=f"{_base_name(model)}-Reward")
+        set_seed(args.seed)
+        tokenizer = _tokenizer(model, args, processing_class)
+        reward_model = _reward_model(model, args, tokenizer)
+        self.renderer = Renderer(tokenizer, render=args.render, eos_token=args.eos_token)
+        self.meter = TrainingMeter()
+        self.base_model_name = model if isinstance(model, str) else model.config.name_or_path
+        train_groups = None if train_dataset is None else self._prepare(train_dataset, args)
+        super().__init__(
+            model=cast(nn.Module, reward_model),
+            args=args,
+            data_collator=cast(Any, data_collator or TreeCollator(args.max_tokens_per_pass)),
+            train_dataset=cast(Any, None if train_groups is None else GroupDataset.of(train_groups)),
+            eval_dataset=cast(Any, _each(eval_dataset, lambda data: self._prepare(data, args))),
+            processing_class=tokenizer,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        self.train_groups = train_groups
+        self.last_eval_rewards: GroupRewards | None = None
+        self._replace_progress_bar()
+        reward_model.add_model_tags(list(self._tag_names))
+
+    # Training -----------------------------------------------------------------------------------------------
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[PreferenceBatch], num_batches: int, device: torch.device
+    ) -> tuple[list[PreferenceBatch], Tensor]:
+        """The micro-batches of one step, and the weight of all their comparisons over all processes."""
+        batches = []
+        for _ in range(num_batches):
+            try:
+                batches.append(next(epoch_iterator))
+            except StopIteration:
+                break
+        weight = torch.tensor(sum(batch.total_weight for batch in batches), dtype=torch.float64, device=device)
+        return batches, self.accelerator.reduce(weight, reduction="sum")  # type: ignore[return-value]
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: PreferenceBatch,  # type: ignore[override]
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Forward and backward over the passes of a micro-batch; returns its part of the step's loss."""
+        model.train()
+        if hasattr(self.optimizer, "train") and callable(self.optimizer.train):
+            self.optimizer.train()
+        batch = inputs.to(self.args.device)
+        loss = torch.zeros((), device=self.args.device)
+        for index, part in enumerate(batch.passes):
+            is_last = index == len(batch.passes) - 1
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    pass_loss = self.compute_loss(model, part, num_items_in_batch=num_items_in_batch)
+                self.accelerator.backward(cast(Tensor, pass_loss))
+            loss += cast(Tensor, pass_loss).detach()
+        self.meter.add_batch(batch)
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: PreferencePass,  # type: ignore[override]
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """The summed loss of a pass, divided by the weight of the whole step.
+
+        Gradients are averaged over processes, so the sum is multiplied by their number.
+        """
+        rewards = model(tree=inputs.tree).logits[:, 0].float()
+        terms = bradley_terry(
+            rewards,
+            better=inputs.better,
+            worse=inputs.worse,
+            margin=inputs.margin,
+            weight=inputs.weight,
+            is_tie=inputs.is_tie,
+        )
+        total = terms.weight.sum() if num_items_in_batch is None else num_items_in_batch
+        # A step of nothing but ties has a loss of 0, not 0/0.
+        loss = terms.weighted_sum() * self.accelerator.num_processes / _at_least_tiny(total)
+        self.meter.add_rewards(inputs, rewards.detach())
+        return (loss, {"rewards": rewards}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Trainer's log line, with the exact training metrics since the last one."""
+        if "loss" in logs:
+            learning_rate = logs.get("learning_rate")
+            logs |= self.meter.drain(self.accelerator)
+            if learning_rate is not None:
+                logs["rm/lr"] = learning_rate
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: PreferenceBatch) -> int:  # type: ignore[override]
+        """6 operations per parameter and computed token."""
+        num_parameters = cast(PreTrainedModel, self.model).num_parameters(exclude_embeddings=True)
+        return 6 * inputs.num_tokens * num_parameters
+
+    def _track_num_input_tokens(self, inputs: PreferenceBatch) -> None:  # type: ignore[override]
+        if self.args.include_num_input_tokens_seen != "no":
+            self.state.num_input_tokens_seen += inputs.num_tokens * self.args.world_size
+
+    # Evaluation ---------------------------------------------------------------------------------------------
+
+    def evaluate(  # type: ignore[override]
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Metrics on an evaluation set (raw, prepared, or a dict of several); every row counts once.
+
+        Raises:
+            PlauditError: When there is no evaluation set.
+        """
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise PlauditError("there is no evaluation set", where="eval_dataset", fix="Give one.")
+        if isinstance(dataset, Mapping):
+            metrics: dict[str, float] = {}
+            for name, part in dataset.items():
+                metrics |= self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}")
+            return metrics
+        start = time.time()
+        scored = self._score(self._prepare(dataset, cast(RewardConfig, self.args)))
+        self.last_eval_rewards = scored
+        metrics = self._metrics_of(scored, metric_key_prefix)
+        metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, cast(Any, metrics))
+        if self.is_world_process_zero():
+            print_samples(scored, self.renderer, cast(RewardConfig, self.args).num_sample_rows)
+        return metrics
+
+    def predict(  # type: ignore[override]
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """Rewards [num_comparisons, 2] (better, worse) of every comparison in order, and the metrics."""
+        start = time.time()
+        scored = self._score(self._prepare(test_dataset, cast(RewardConfig, self.args)))
+        metrics = self._metrics_of(scored, metric_key_prefix)
+        metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
+        return PredictionOutput(predictions=scored.pairs(), label_ids=None, metrics=metrics)
+
+    def _score(self, groups: TokenTable) -> GroupRewards:
+        return rewards_of_groups(
+            cast(nn.Module, self.model_wrapped if self.is_fsdp_enabled or self.is_deepspeed_enabled else self.model),
+            self._reward_model(),
+            groups,
+            self.accelerator,
+            max_tokens=cast(RewardConfig, self.args).max_tokens_per_pass,
+            on_progress=RewardProgress.of(self.callback_handler.callbacks),
+        )
+
+    def _metrics_of(self, scored: GroupRewards, prefix: str) -> dict[str, float]:
+        metrics = scored.sums().as_dict(f"{prefix}_rm/")
+        metrics[f"{prefix}_loss"] = metrics[f"{prefix}_rm/loss"]
+        metrics[f"{prefix}_num_comparisons"] = scored.sums().num_comparisons
+        if self.compute_metrics is not None:
+            pairs = scored.pairs()
+            given = self.compute_metrics(EvalPrediction(cast(Any, pairs), cast(Any, np.zeros(len(pairs)))))
+            metrics |= {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": given[name] for name in given}
+        return metrics
+
+    # Saving -------------------------------------------------------------------------------------------------
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """A plain transformers folder, whole or not at all, with its tokenizer and ``plaudit.json``."""
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if not self.args.should_save or not isinstance(model, RewardModel):
+            return super()._save(output_dir, state_dict)
+        folder = Path(output_dir or cast(str, self.args.output_dir))
+        save_reward_model(
+            model,
+            folder,
+            tokenizer=cast(PreTrainedTokenizerBase, self.processing_class),
+            record=self._record(),
+            state_dict=state_dict,
+        )
+        torch.save(self.args, folder / "training_args.bin")
+        return None
+
+    def _record(self) -> ModelRecord:
+        scored = self.last_eval_rewards
+        return ModelRecord(
+            rendering=self.renderer.rule,
+            max_length=cast(RewardConfig, self.args).max_length,
+            base_model=self.base_model_name,
+            data_fingerprint=getattr(self.train_groups, "fingerprint", None),
+            reward_mean=None if scored is None else scored.mean(),
+            reward_std=None if scored is None else scored.std(),
+            num_rewards=0 if scored is None else scored.num_sequences,
+        )
+
+    # Preparation --------------------------------------------------------------------------------------------
+
+    def _prepare(self, dataset: Any, args: RewardConfig) -> Any:
+        return token_groups(dataset, self.renderer, args)
+
+    def _reward_model(self) -> RewardModel:
+        return cast(RewardModel, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+
+    def _replace_progress_bar(self) -> None:
+        """Trainer's bar prints whole dictionaries; ours says loss, accuracy, tokens/s and tokens saved."""
+        for plain in (ProgressCallback, PrinterCallback):
+            if self.pop_callback(plain) is not None:
+                self.add_callback(RewardProgress())
+
+
+def _base_name(model: str | PreTrainedModel) -> str:
+    name = model if isinstance(model, str) else model.config.name_or_path
+    return (name or "model").rstrip("/").split("/")[-1]
+
+
+def _tokenizer(
+    model: str | PreTrainedModel, args: RewardConfig, processing_class: PreTrainedTokenizerBase | None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that was given, or the model's, with a pad token that is not the end-of-sequence token."""
+    if processing_class is None:
+        name = model if isinstance(model, str) else model.config.name_or_path
+        loaded = load_tokenizer(
+            name, chat_template_path=args.chat_template_path, trust_remote_code=args.trust_remote_code
+        )
+        return loaded.tokenizer
+    ensure_pad_token(processing_class)
+    return processing_class
+
+
+def _reward_model(
+    model: str | PreTrainedModel, args: RewardConfig, tokenizer: PreTrainedTokenizerBase
+) -> RewardModel:
+    if isinstance(model, str):
+        return load_reward_model(
+            model,
+            tokenizer=tokenizer,
+            allow_fresh_head=True,
+            attention=args.attention,
+            dtype="float32",
+            keep_dropout=not args.disable_dropout,
+            seed=args.seed,
+            trust_remote_code=args.trust_remote_code,
+            model_init_kwargs=cast("Mapping[str, Any] | None", args.model_init_kwargs),
+        ).model
+    return prepare_reward_model(
+        model, tokenizer, attention=args.attention, keep_dropout=not args.disable_dropout
+    )
+
+
+def _each(data: Any, prepare: Callable[[Any], Any]) -> Any:
+    """Prepare one evaluation set, or each of several by name."""
+    if data is None:
+        return None
+    if isinstance(data, Mapping):
+        return {name: prepare(part) for name, part in data.items()}
+    return prepare(data)
+
+
+def _at_least_tiny(total: Tensor | int | float) -> Tensor | float:
+    return total.clamp_min(1e-12) if isinstance(total, Tensor) else max(total, 1e-12)

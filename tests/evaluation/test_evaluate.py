@@ -1,0 +1,187 @@
+"""From a file of preferences to results on disk, with a reward that is worked out on paper."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from plaudit.errors import PlauditError
+from plaudit.evaluation import compute_metrics, evaluate, read_rows
+from plaudit.preferences import Preferences, read_preferences
+from plaudit.tokens import LengthLimits, Renderer
+from stand_ins.tokenizers import build_tokenizer
+
+
+class CountingScorer:
+    """0.25 for each ``!``; ``bad_reward`` for texts with the word bad; says it computes half the tokens."""
+
+    def __init__(self, bad_reward: float | None = None) -> None:
+        self.renderer = Renderer(build_tokenizer(vocab_size=300), render="text")
+        self.num_tokens_given = 1000
+        self.num_tokens_computed = 1000
+        self.bad_reward = bad_reward
+        self.scored: list[str] = []
+
+    def score_sequences(
+        self, sequences: Sequence[np.ndarray], *, description: str = "", progress: bool = True
+    ) -> np.ndarray:
+        texts = [self.renderer.tokenizer.decode(ids) for ids in sequences]
+        self.scored += texts
+        self.num_tokens_given += sum(map(len, sequences))
+        self.num_tokens_computed += sum(map(len, sequences)) // 2
+        rewards = [0.25 * text.count("!") for text in texts]
+        if self.bad_reward is not None:
+            rewards = [self.bad_reward if "bad" in t else r for t, r in zip(texts, rewards, strict=True)]
+        return np.array(rewards, dtype=np.float32)
+
+
+RECORDS = [
+    {"prompt": "One? ", "chosen": "yes!!", "rejected": "no!", "subset": "a", "id": "r1"},
+    {"prompt": "Two? ", "chosen": "yes", "rejected": "no!!!", "subset": "b", "id": "r2"},
+    {"prompt": "Three? ", "chosen": "a longer bad answer!", "rejected": "no", "subset": "b", "id": "r3"},
+]
+
+
+@pytest.fixture
+def preferences(tmp_path: Path) -> Preferences:
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    return read_preferences(str(path))
+
+
+def test_file_in_and_metrics_out(preferences: Preferences):
+    scorer = CountingScorer()
+    result = evaluate(scorer, preferences, progress=False)
+    assert (result.metrics.accuracy.value, result.metrics.accuracy.n) == (pytest.approx(2 / 3), 3)
+    # Margins 0.25, -0.75, 0.25
+    assert result.metrics.mean_margin.value == pytest.approx(-0.25 / 3)
+    assert {s.name: s.accuracy.value for s in result.metrics.subsets} == {"a": 1.0, "b": 0.5}
+    assert len(scorer.scored) == 6
+
+
+def test_results_on_disk_say_what_was_measured_on_what(preferences: Preferences, tmp_path: Path):
+    result = evaluate(CountingScorer(), preferences, output_dir=tmp_path / "out", progress=False, model="M")
+    stored = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (stored["schema"], stored["schema_version"], stored["model"]) == ("plaudit.evaluation", 1, "M")
+    assert set(stored["versions"]) == {"plaudit", "torch", "transformers"}
+    assert stored["data"]["fingerprint"] == preferences.fingerprint
+    assert stored["data"]["sources"][0].endswith("data.jsonl")
+    assert stored["data"]["tokenizing"]["num_groups_in"] == 3
+    assert stored["metrics"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert stored["metrics"]["accuracy"]["interval"]["method"] == "wilson"
+    assert stored["settings"]["ties"] == "zero"
+    assert stored["throughput"]["num_tokens_given"] == result.throughput.num_tokens_given > 0
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["results.json", "rows.parquet"]
+
+
+def test_stored_rows_hold_every_reward_and_give_the_same_metrics(preferences: Preferences, tmp_path: Path):
+    result = evaluate(CountingScorer(), preferences, output_dir=tmp_path, progress=False)
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [(r["id"], r["reward_better"], r["reward_worse"]) for r in rows] == [
+        ("r1", 0.5, 0.25),
+        ("r2", 0.0, 0.75),
+        ("r3", 0.25, 0.0),
+    ]
+    assert rows[1]["source"].endswith("data.jsonl:2")
+    assert rows[2]["text_better"] == "a longer bad answer!"
+    assert compute_metrics(read_rows(tmp_path / "rows.parquet")) == result.metrics
+
+
+def test_undefined_numbers_are_null_in_json_with_a_reason(tmp_path: Path):
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "chosen": "a!", "rejected": "bbbb"}) + "\n")
+    result = evaluate(CountingScorer(), read_preferences(str(path)), progress=False)
+    metrics = json.loads(result.to_json())["metrics"]
+    assert metrics["mean_margin"]["interval"]["low"] is None
+    assert metrics["mean_margin"]["interval"]["reason"] == "one prompt alone says nothing about others"
+    assert metrics["macro_accuracy"]["value"] is None
+
+
+@pytest.mark.parametrize("bad_reward", [math.nan, math.inf])
+def test_reward_that_is_not_finite_names_its_record(preferences: Preferences, bad_reward: float):
+    with pytest.raises(PlauditError) as caught:
+        evaluate(CountingScorer(bad_reward), preferences, progress=False)
+    assert "data.jsonl:3" in str(caught.value)
+    assert f"is {bad_reward}" in str(caught.value)
+    assert "1 of 6 sequences" in str(caught.value)
+
+
+def test_dropped_groups_are_counted_and_said(preferences: Preferences):
+    # One token per character or less: "Three? a longer bad answer!" is the only long one.
+    result = evaluate(CountingScorer(), preferences, limits=LengthLimits(max_length=14), progress=False)
+    assert result.metrics.num_comparisons == 2
+    assert result.data.tokenizing.num_dropped_groups == 1
+    assert "1 of 3 groups dropped" in printed(result)
+
+
+def test_a_dropped_completion_of_many_keeps_texts_and_rewards_together(tmp_path: Path):
+    record = {"prompt": "p ", "completions": ["far too long " * 20, "mid!", "z"], "ratings": [3, 2, 1]}
+    path = tmp_path / "k.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    evaluate(
+        CountingScorer(),
+        read_preferences(str(path)),
+        limits=LengthLimits(max_length=14),
+        output_dir=tmp_path,
+        progress=False,
+    )
+    (row,) = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert (row["text_better"], row["reward_better"]) == ("mid!", 0.25)
+    assert (row["text_worse"], row["reward_worse"]) == ("z", 0.0)
+    assert (row["completion_better"], row["completion_worse"]) == (1, 2)
+
+
+def test_nothing_left_to_score_is_a_result_that_says_so(preferences: Preferences, tmp_path: Path):
+    scorer = CountingScorer()
+    limits = LengthLimits(max_length=1)
+    result = evaluate(scorer, preferences, limits=limits, output_dir=tmp_path / "out", progress=False)
+    assert scorer.scored == []
+    assert (result.metrics.accuracy.n, result.metrics.accuracy.reason) == (0, "no items")
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["metrics"]["accuracy"]["value"] is None
+    assert "3 of 3 groups dropped" in printed(result)
+
+
+def test_groups_with_ratings_only_are_counted_as_without_comparison(tmp_path: Path):
+    path = tmp_path / "k.jsonl"
+    tied = {"prompt": "p", "completions": ["a", "b"], "ratings": [1, None]}
+    path.write_text("".join(json.dumps(record) + "\n" for record in [tied, RECORDS[0]]))
+    result = evaluate(CountingScorer(), read_preferences(str(path)), progress=False)
+    assert result.metrics.num_comparisons == 1
+    assert [(d.reason, d.num_groups) for d in result.data.tokenizing.dropped] == [("no-comparison", 1)]
+
+
+def test_throughput_counts_this_evaluation_alone(preferences: Preferences):
+    scorer = CountingScorer()
+    result = evaluate(scorer, preferences, progress=False)
+    assert result.throughput.num_tokens_given == scorer.num_tokens_given - 1000
+    assert result.throughput.num_tokens_computed == scorer.num_tokens_computed - 1000
+
+
+def test_unknown_tie_rule_is_refused_before_anything_is_scored(preferences: Preferences):
+    scorer = CountingScorer()
+    with pytest.raises(PlauditError, match="Choose one of: zero, half"):
+        evaluate(scorer, preferences, ties="skip", progress=False)
+    assert scorer.scored == []
+
+
+def test_printed_table_shows_value_interval_and_n(preferences: Preferences):
+    text = printed(evaluate(CountingScorer(), preferences, progress=False, model="M", name="three"))
+    assert "M on three" in text
+    line = next(line for line in text.splitlines() if "accuracy" in line)
+    assert "0.667" in line and "0.208 to 0.939" in line
+    assert "mean over subsets" in text and "0.750" in text
+    assert "67 tokens given, 33 computed (51% saved)" in text
+
+
+def printed(result) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    result.print(console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
