@@ -1,8 +1,9 @@
 """Resident memory of reading, tokenising and sampling a preference file that would not fit in Python objects.
 
-Repeats UltraFeedback to the asked number of pairs in a scratch file, reads it, tokenises it with a BPE tokenizer
-trained on the spot, and samples random batches. After each stage it prints the seconds, the peak resident memory
-of the stage (VmHWM, file pages included) and the anonymous part (RssAnon). Fails above the limit.
+Repeats UltraFeedback to the asked number of pairs in a scratch file, reads it, tokenises it with a BPE
+tokenizer trained on the spot, and samples random batches. After each stage it prints the seconds, the peak
+resident memory of the stage (VmHWM, file pages included) and the anonymous part (RssAnon). Fails above the
+limit.
 
     python benchmarks/memory_300k.py --pairs 300000
 """

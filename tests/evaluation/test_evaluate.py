@@ -25,6 +25,7 @@ class CountingScorer:
 
     def __init__(self, bad_reward: float | None = None) -> None:
         self.renderer = Renderer(build_tokenizer(vocab_size=300), render="text")
+        self.name = "counting"
         self.num_tokens_given = 1000
         self.num_tokens_computed = 1000
         self.bad_reward = bad_reward
@@ -179,6 +180,32 @@ def test_printed_table_shows_value_interval_and_n(preferences: Preferences):
     assert "0.667" in line and "0.208 to 0.939" in line
     assert "mean over subsets" in text and "0.750" in text
     assert "67 tokens given, 33 computed (51% saved)" in text
+
+
+def test_a_reward_that_is_the_length_is_as_accurate_as_picking_the_longer(shared_data: Path):
+    preferences = read_preferences(str(shared_data / "llmbar" / "pairs.jsonl"))
+    length_of = {f"{g.prompt}{c}": float(len(str(c))) for g in preferences for c in g.completions}
+
+    class LengthScorer(CountingScorer):
+        def score_sequences(
+            self, sequences: Sequence[np.ndarray], *, description: str = "", progress: bool = True
+        ) -> np.ndarray:
+            texts = [self.renderer.tokenizer.decode(ids[:-1]) for ids in sequences]
+            return np.array([length_of[text] for text in texts], dtype=np.float32)
+
+    metrics = evaluate(LengthScorer(), preferences, ties="half", progress=False).metrics
+    assert metrics.accuracy.n == 419
+    assert metrics.accuracy.value == pytest.approx(metrics.length.longer_baseline.value)
+    assert metrics.length.accuracy_better_longer.value == 1.0
+    assert metrics.length.accuracy_better_shorter.value == 0.0
+    # The numbers of comparisons per subset that RewardBench's Chat Hard section gives for LLMBar.
+    assert {s.name: s.num_comparisons for s in metrics.subsets} == {
+        "LLMBar/Natural": 100,
+        "LLMBar/Adversarial/Neighbor": 134,
+        "LLMBar/Adversarial/GPTInst": 92,
+        "LLMBar/Adversarial/GPTOut": 47,
+        "LLMBar/Adversarial/Manual": 46,
+    }
 
 
 def printed(result) -> str:

@@ -77,6 +77,12 @@ def test_a_row_holds_the_comparison_as_worked_by_hand(tmp_path: Path, groups: li
     assert (tie["is_tie"], tie["is_correct"], tie["comparison"]) == (True, None, 2)
 
 
+def test_equal_rewards_are_stored_as_not_correct(tmp_path: Path):
+    write(tmp_path / "rows.parquet", [text_group("p", ["a", "b"]), text_group("q", ["a", "b!"])])
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    assert (rows["margin"].to_pylist(), rows["is_correct"].to_pylist()) == ([0.0, -0.25], [False, False])
+
+
 def test_rows_read_back_are_the_rows_written(tmp_path: Path, groups: list[PreferenceGroup]):
     rows = write(tmp_path / "rows.parquet", groups)
     back = read_rows(tmp_path / "rows.parquet")

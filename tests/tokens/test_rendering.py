@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_ins.tokenizers import CHATML_TEMPLATE, LLAMA3_LIKE_TEMPLATE, build_tokenizer
 from tokenizers import processors
 
 from plaudit.errors import PlauditError
 from plaudit.tokens import Renderer, RenderingRule
+from stand_ins.tokenizers import CHATML_TEMPLATE, LLAMA3_LIKE_TEMPLATE, build_tokenizer
 
 PLAIN = build_tokenizer()
 WITH_BOS = build_tokenizer(add_bos=True)
@@ -120,7 +120,10 @@ def test_text_rendering_ignores_the_template():
 
 
 def test_text_parts_render_as_their_concatenation():
-    parts = {"role": "assistant", "content": [{"type": "text", "text": "Par"}, {"type": "text", "text": "is."}]}
+    parts = {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "Par"}, {"type": "text", "text": "is."}],
+    }
     renderer = Renderer(CHATML)
     assert renderer.render_text((USER,), (parts,)) == renderer.render_text((USER,), (ANSWER,))
 
@@ -154,12 +157,12 @@ def test_misspelt_rendering_lists_the_valid_ones():
 
 def test_template_that_refuses_a_role_names_the_source_and_the_roles():
     template = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     )
     renderer = Renderer(build_tokenizer(chat_template=template))
     system = {"role": "system", "content": "Be brief."}
-    with pytest.raises(PlauditError, match="System role not supported") as caught:
+    with pytest.raises(PlauditError, match="no system") as caught:
         renderer.token_ids((system, USER), (ANSWER,), source="data.jsonl:12")
     assert "data.jsonl:12" in str(caught.value)
     assert "system, user, assistant" in str(caught.value)
@@ -206,7 +209,9 @@ def test_template_that_writes_the_date_is_a_warning_unless_the_date_is_fixed():
     assert fixed.render_text("a", "b") == "26 Jul 2024ab"
 
 
-@pytest.mark.parametrize("tokenizer", [PLAIN, WITH_BOS, CHATML, LLAMA], ids=["plain", "bos", "chatml", "llama3"])
+@pytest.mark.parametrize(
+    "tokenizer", [PLAIN, WITH_BOS, CHATML, LLAMA], ids=["plain", "bos", "chatml", "llama3"]
+)
 @FEW
 @given(prompt=TEXTS, completion=TEXTS)
 def test_ids_of_the_rendered_text_are_the_ids_of_the_conversation(tokenizer, prompt, completion):

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
-from stand_ins.tokenizers import CHATML_TEMPLATE, LLAMA3_LIKE_TEMPLATE, build_tokenizer
 
 from plaudit.preferences.group import PreferenceGroup
 from plaudit.tokens import Renderer, render_groups
+from stand_ins.tokenizers import CHATML_TEMPLATE, LLAMA3_LIKE_TEMPLATE, build_tokenizer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class SequenceScorer(Protocol):
 
     renderer: Renderer
     """How its model wants conversations rendered."""
+    name: str
+    """What to call it in results; may be empty."""
     num_tokens_given: int
     """Tokens of all sequences given so far."""
     num_tokens_computed: int
@@ -67,10 +69,17 @@ def evaluate(
         store_texts: Whether ``rows.parquet`` holds prompts and completions beside the rewards.
         progress: Whether to show progress.
         name: What the evaluation is called in tables.
-        model: Path or name of the model, for tables.
+        model: What to call the model in results; the scorer's own name when absent.
 
     Raises:
-        PlauditError: An unknown tie rule, a reward that is not finite, or what tokenising raises.
+        PlauditError: An unknown tie rule, a reward that is not finite, streamed preferences, or what
+            tokenising raises.
+
+    Example::
+
+        scorer = Scorer.from_pretrained("my-model")
+        result = evaluate(scorer, read_preferences("held-out.jsonl"), output_dir="results")
+        result.print()
     """
     if ties not in TIE_RULES:
         raise unknown_choice("--ties", ties, TIE_RULES)
@@ -83,7 +92,7 @@ def evaluate(
     rows = plan.rows.with_rewards(rewards)
     result = EvaluationResult(
         name=name,
-        model=model or _model_name(scorer),
+        model=model or scorer.name or type(scorer).__name__,
         metrics=compute_metrics(rows, ties=ties),
         rows=rows,
         preferences=preferences,
@@ -138,9 +147,3 @@ def _check_finite(rewards: np.ndarray, plan: EvaluationPlan, preferences: Prefer
         where=preferences[int(rows.group[first])].source or f"row {int(rows.group[first])}",
         fix="Score in float32, and check the weights for NaN.",
     )
-
-
-def _model_name(scorer: SequenceScorer) -> str:
-    """The path that the scorer's model was loaded from, where it says one."""
-    config: Any = getattr(getattr(scorer, "model", None), "config", None)
-    return str(getattr(config, "_name_or_path", "") or type(scorer).__name__)

@@ -22,8 +22,8 @@ class ComparisonRows:
     group: np.ndarray
     """int64 [comparison]: row of the preference table."""
     prompt: np.ndarray
-    """int64 [comparison]: number of the prompt; comparisons of one prompt, in one group or in several, depend on
-    each other, and intervals resample them together."""
+    """int64 [comparison]: number of the prompt. Comparisons of one prompt, in one group or in several, depend
+    on each other, and intervals resample them together."""
     comparison: np.ndarray
     """int32 [comparison]: index among the comparisons of its group."""
     completion_better: np.ndarray

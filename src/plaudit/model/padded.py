@@ -46,7 +46,7 @@ def _rewards_of_rows(
     model: PreTrainedModel,
     plain_forward: Callable[..., Any],
     tree: TreeBatch,
-    batch: list[Int[Tensor, " path"]],
+    batch: list[Int[Tensor, " _path"]],
 ) -> Float[Tensor, " batch"]:
     device = tree.input_ids.device
     lengths = torch.tensor([len(path) for path in batch], device=device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from plaudit.errors import PlauditError
@@ -12,7 +13,7 @@ from plaudit.preferences.group import PreferenceGroup
 from plaudit.preferences.progress import track
 from plaudit.preferences.report import Tally
 from plaudit.preferences.sealing import Sealed, seal
-from plaudit.preferences.sources.item import BLANK, Part, Position
+from plaudit.preferences.sources.item import BLANK, Items, Part, Position
 from plaudit.preferences.sources.locate import Located
 
 __all__ = ["Reading"]
@@ -45,30 +46,44 @@ class Reading:
 
     def _part(self, part: Part, tally: Tally) -> Iterator[tuple[PreferenceGroup, Sealed]]:
         position = Position()
-        items = track(
-            part.read(position),
+        with (
+            closing(part.read(position)) as items,
+            closing(self._track(items, part, position)) as tracked,
+        ):
+            for number, value in tracked:
+                if value is BLANK:
+                    tally.num_blank += 1
+                    continue
+                pair = self._one(part, number, value, tally)
+                if pair is not None:
+                    yield pair
+
+    def _track(self, items: Items, part: Part, position: Position) -> Items:
+        return track(
+            items,
             f"reading {part.name}",
             position=position,
             num_bytes=part.num_bytes,
             enabled=self._progress,
         )
-        for number, value in items:
-            if value is BLANK:
-                tally.num_blank += 1
-                continue
-            tally.num_records += 1
-            where = part.where(number)
-            try:
-                name, group, notes = self._parse(value, where)
-                sealed = seal(group)
-            except BadRecord as bad:
-                self.policy.handle(bad, source=part.name, line=number, where=where, record=value)
-                tally.add_bad(bad.reason, where, bad.what)
-                continue
-            tally.formats[name] += 1
-            for note in notes:
-                tally.notes[note] += 1
-            yield group, sealed
+
+    def _one(
+        self, part: Part, number: int, value: Any, tally: Tally
+    ) -> tuple[PreferenceGroup, Sealed] | None:
+        """The group of one record, None where it is bad and skipped."""
+        tally.num_records += 1
+        where = part.where(number)
+        try:
+            name, group, notes = self._parse(value, where)
+            sealed = seal(group)
+        except BadRecord as bad:
+            self.policy.handle(bad, source=part.name, line=number, where=where, record=value)
+            tally.add_bad(bad.reason, where, bad.what)
+            return None
+        tally.formats[name] += 1
+        for note in notes:
+            tally.notes[note] += 1
+        return group, sealed
 
     def _parse(self, value: Any, where: str) -> Parsed:
         if isinstance(value, BadRecord):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,7 +22,9 @@ _CHECK_EVERY = 256
 """Records between looks at the clock (assumed)."""
 
 
-def track(items: Iterable[T], what: str, *, position: Position, num_bytes: int, enabled: bool) -> Iterator[T]:
+def track(
+    items: Iterable[T], what: str, *, position: Position, num_bytes: int, enabled: bool
+) -> Generator[T, None, None]:
     """The items, unchanged; progress goes to standard error once two seconds have passed."""
     if not enabled:
         yield from items

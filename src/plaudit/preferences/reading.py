@@ -47,7 +47,7 @@ def read_preferences(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Preferences:
-    """Read preference data of any format into groups: a memory-mapped table, or a stream if the source is one.
+    """Read preference data of any format into groups: a memory-mapped table, or a stream of a stream.
 
     Args:
         source: A hub id (``name[:config][@split]``), a file, folder or glob (.jsonl, .json, .csv, .tsv,

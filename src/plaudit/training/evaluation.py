@@ -30,7 +30,7 @@ class GroupRewards:
 
     groups: TokenTable
     """The groups that were scored."""
-    rewards: Sequence[Float[np.ndarray, " sequence"]]
+    rewards: Sequence[Float[np.ndarray, " _sequence"]]
     """For each group one raw reward per sequence, float32."""
 
     @property

@@ -58,23 +58,25 @@ def _block_mask(tree: TreeBatch, num_rows: int, window: int | None) -> BlockMask
     exits = torch.cat([tree.exit, padding])
     positions = torch.nn.functional.pad(tree.position_ids[0], (0, missing))
 
-    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        visible = (key <= query) & (query < exits[key])
-        if window is not None:
-            visible = visible & (positions[query] - positions[key] < window)
-        return visible
-
-    return create_block_mask(sees, None, None, num_rows, num_rows, device=str(device))
+    # Lambdas, because torch counts a mask function's positional arguments and a checked one shows none.
+    if window is None:
+        return create_block_mask(
+            lambda batch, head, query, key: (key <= query) & (query < exits[key]),
+            None, None, num_rows, num_rows, device=str(device),
+        )  # fmt: skip
+    return create_block_mask(
+        lambda batch, head, query, key: (
+            (key <= query) & (query < exits[key]) & (positions[query] - positions[key] < window)
+        ),
+        None, None, num_rows, num_rows, device=str(device),
+    )  # fmt: skip
 
 
 @functools.cache
 def _softcap(softcap: float) -> Callable[..., Tensor]:
     """One function per value, so that the compiled kernel is found again."""
 
-    def cap(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return softcap * torch.tanh(score / softcap)
-
-    return cap
+    return lambda score, batch, head, query, key: softcap * torch.tanh(score / softcap)
 
 
 @functools.cache

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ["BLANK", "Item", "Part", "Position"]
+__all__ = ["BLANK", "Item", "Items", "Part", "Position"]
 
 BLANK: Final = object()
 """A blank line: counted, no record."""
 
 Item: TypeAlias = tuple[int, Any]
 """The record's number, and its decoded value, `BLANK`, or a `BadRecord` that says why there is none."""
+
+Items: TypeAlias = Generator[Item, None, None]
+"""A generator, so that whoever stops early can close it and the file below."""
 
 
 class Position:
@@ -38,7 +41,7 @@ class Part:
 
     name: str
     """As the person named it; begins the place of every record."""
-    read: Callable[[Position], Iterator[Item]]
+    read: Callable[[Position], Items]
     """Starts reading; each call starts anew, where the source allows it."""
     place: Literal["line", "element"]
     """``line``: written ``name:7``. ``element``: written ``name[7]``, counted from 0."""
@@ -48,7 +51,7 @@ class Part:
     def where(self, number: int) -> str:
         """The place of a record.
 
-        >>> Part(name="a.jsonl", read=lambda position: iter(()), place="line").where(3)
+        >>> Part(name="a.jsonl", read=lambda position: (item for item in ()), place="line").where(3)
         'a.jsonl:3'
         """
         return f"{self.name}:{number}" if self.place == "line" else f"{self.name}[{number}]"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from plaudit.errors import PlauditError
 from plaudit.preferences.bad_record import BadRecord, shorten
-from plaudit.preferences.sources.item import Item, Position
+from plaudit.preferences.sources.item import Item, Items, Position
 from plaudit.preferences.sources.lines import DECODER, MAX_BYTES_PER_RECORD, broken_json, cut_off, open_bytes
 
 __all__ = ["is_json_array", "read_json_array"]
@@ -47,7 +47,7 @@ def is_json_array(path: Path) -> bool:
     return start[:1] == b"["
 
 
-def read_json_array(path: Path, position: Position) -> Iterator[Item]:
+def read_json_array(path: Path, position: Position) -> Items:
     """The elements of the array, numbered from 0."""
     with open_bytes(path, position) as file:
         text = _Text(file)
@@ -60,7 +60,7 @@ def read_json_array(path: Path, position: Position) -> Iterator[Item]:
 class _Text:
     """The part of the file's text that is not decoded yet."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self._chunk_bytes = _CHUNK_BYTES
         # A byte that is not UTF-8 becomes a lone surrogate, found again in the element that holds it.

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from plaudit.errors import PlauditError
 from plaudit.preferences.bad_record import BadRecord, shorten
-from plaudit.preferences.sources.item import BLANK, Item, Position
+from plaudit.preferences.sources.compressed import DECOMPRESSORS, Decompressed
+from plaudit.preferences.sources.item import BLANK, Items, Position
 
 __all__ = ["MAX_BYTES_PER_RECORD", "decode_json", "numbered_lines", "open_bytes", "read_json_lines"]
 
@@ -24,11 +23,10 @@ MAX_BYTES_PER_RECORD = 256 * 2**20
 """Bytes of one line or array element (assumed: no preference record is longer; it bounds memory)."""
 
 _BUFFER_BYTES = 2**20
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_json_lines(path: Path, position: Position) -> Iterator[Item]:
+def read_json_lines(path: Path, position: Position) -> Items:
     """The records of a file of JSON lines."""
     for number, line in numbered_lines(path, position):
         yield number, _decode_line(line) if isinstance(line, bytes) else line
@@ -53,7 +51,7 @@ def numbered_lines(path: Path, position: Position) -> Iterator[tuple[int, bytes 
             yield number, line[3:] if number == 1 and line.startswith(_BOM) else line
 
 
-def open_bytes(path: Path, position: Position) -> io.BufferedReader:
+def open_bytes(path: Path, position: Position) -> io.BufferedIOBase:
     """The file's bytes, decompressed by the ending of its name.
 
     Raises:
@@ -68,11 +66,8 @@ def open_bytes(path: Path, position: Position) -> io.BufferedReader:
             fix="Check the path and its rights.",
         ) from error
     position.tell = lambda: 0 if raw.closed else raw.tell()
-    compression = _COMPRESSIONS.get(path.suffix.lower())
-    if compression is None:
-        return raw
-    stream: Any = pa.CompressedInputStream(pa.PythonFile(raw, "r"), compression)
-    return io.BufferedReader(stream, _BUFFER_BYTES)
+    make = DECOMPRESSORS.get(path.suffix.lower())
+    return raw if make is None else io.BufferedReader(Decompressed(raw, make), _BUFFER_BYTES)
 
 
 def decode_json(text: str) -> Any:
@@ -140,7 +135,7 @@ def _decode_line(line: bytes) -> Any:
         return bad
 
 
-def _too_long(file: io.BufferedReader, start: bytes) -> BadRecord:
+def _too_long(file: io.BufferedIOBase, start: bytes) -> BadRecord:
     """Read to the end of an overlong line, so that the next one is whole."""
     num_bytes = len(start)
     while chunk := file.readline(_BUFFER_BYTES):

@@ -16,7 +16,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, load_from_disk
 
 from plaudit.errors import PlauditError
-from plaudit.preferences.sources.item import Item, Part, Position
+from plaudit.preferences.sources.item import Items, Part, Position
 from plaudit.preferences.sources.json_array import is_json_array, read_json_array
 from plaudit.preferences.sources.lines import read_json_lines
 from plaudit.preferences.sources.splits import choose_files, pick_split, split_of
@@ -161,7 +161,7 @@ def _file_part(path: Path, columns: Mapping[str, str]) -> Part:
             fix=f"Rename or convert the file: {', '.join(DATA_SUFFIXES)}, each also with .gz or .zst.",
         )
     is_array = suffix == ".json" and is_json_array(path)
-    readers: dict[str, Callable[[Path, Position], Iterator[Item]]] = {
+    readers: dict[str, Callable[[Path, Position], Items]] = {
         ".jsonl": read_json_lines,
         ".json": read_json_array if is_array else read_json_lines,
         ".csv": partial(read_csv, delimiter=",", columns=columns),

@@ -57,6 +57,12 @@ def choose_files(splits: dict[str, list[Path]], asked: str | None, where: str) -
         if by_stem:
             return by_stem
         asked = _SPLIT_WORDS.get(asked, asked)
+    if set(splits) == {""}:
+        raise PlauditError(
+            f"no file's name tells a split, so none is {asked!r}",
+            where=where,
+            fix="Leave @split out, or name the file.",
+        )
     named = {name: files for name, files in splits.items() if name}
     if asked is None and "" in splits and "train" not in named:
         names = ", ".join(str(file.name) for file in splits[""][:3])

@@ -19,7 +19,7 @@ from datasets import Dataset
 
 from plaudit.errors import PlauditError
 from plaudit.preferences.bad_record import BadRecord
-from plaudit.preferences.sources.item import BLANK, Item, Position
+from plaudit.preferences.sources.item import BLANK, Items, Position
 from plaudit.preferences.sources.lines import MAX_BYTES_PER_RECORD, bad_utf8, numbered_lines, open_bytes
 
 __all__ = ["read_csv", "read_dataset", "read_iterable", "read_parquet"]
@@ -35,7 +35,7 @@ _NUMBERS = (
 )
 
 
-def read_csv(path: Path, position: Position, *, delimiter: str, columns: Mapping[str, str]) -> Iterator[Item]:
+def read_csv(path: Path, position: Position, *, delimiter: str, columns: Mapping[str, str]) -> Items:
     """The rows of a CSV file with a header, each numbered by its first line in the file."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_BYTES_PER_RECORD))
     ours = {theirs: name for name, theirs in columns.items()}
@@ -62,7 +62,7 @@ def read_csv(path: Path, position: Position, *, delimiter: str, columns: Mapping
         first_line = rows.line_num + 1
 
 
-def read_parquet(path: Path, position: Position) -> Iterator[Item]:
+def read_parquet(path: Path, position: Position) -> Items:
     """The rows of a Parquet file, numbered from 0.
 
     Raises:
@@ -84,7 +84,7 @@ def read_parquet(path: Path, position: Position) -> Iterator[Item]:
         ) from error
 
 
-def read_dataset(dataset: Dataset) -> Iterator[Item]:
+def read_dataset(dataset: Dataset) -> Items:
     """The rows of a data set, numbered from 0."""
     number = 0
     for batch in dataset.with_format(None).iter(batch_size=ROWS_PER_BATCH):
@@ -94,7 +94,7 @@ def read_dataset(dataset: Dataset) -> Iterator[Item]:
             number += 1
 
 
-def read_iterable(records: Iterable[Any]) -> Iterator[Item]:
+def read_iterable(records: Iterable[Any]) -> Items:
     """The records of any iterable, numbered from 0."""
     yield from enumerate(records)
 
@@ -179,7 +179,7 @@ def _row(batch: pa.RecordBatch, index: int) -> Any:
         )
 
 
-def _read_compressed_parquet(path: Path, position: Position) -> Iterator[Item]:
+def _read_compressed_parquet(path: Path, position: Position) -> Items:
     """Parquet is read from its end, so that a compressed one is unpacked to a temporary file first."""
     with tempfile.NamedTemporaryFile(suffix=".parquet") as unpacked:
         try:
