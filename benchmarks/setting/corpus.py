@@ -70,7 +70,8 @@ def read_corpus(name: str, folder: Path, *, seed: int = 0, max_records: int | No
     Raises:
         PlauditError: When a file is not there.
     """
-    preferences = read_preferences(_records(name, folder, max_records), transcripts="text", progress=False)
+    records = _records(name, folder, max_records)
+    preferences = read_preferences(records, transcripts="text", on_bad_record="skip", progress=False)
     tokenizer = train_tokenizer(text for group in preferences for text in _texts(group))
     limits = LengthLimits(max_length=MAX_LENGTH)
     table = tokenize_preferences(preferences, Renderer(tokenizer), limits, progress=False)

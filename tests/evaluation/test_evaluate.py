@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from rich.console import Console
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation import compute_metrics, evaluate, read_rows
 from plaudit.preferences import Preferences, read_preferences
+from plaudit.scoring import Scorer
 from plaudit.tokens import LengthLimits, Renderer
+from stand_ins.models import build_model
 from stand_ins.tokenizers import build_tokenizer
 
 
@@ -212,3 +215,23 @@ def printed(result) -> str:
     console = Console(file=io.StringIO(), width=120)
     result.print(console)
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_rewards_of_a_real_model_are_those_of_plain_transformers(preferences: Preferences, tmp_path: Path):
+    tokenizer = build_tokenizer(vocab_size=300)
+    model = build_model("llama", vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    scorer = Scorer.from_pretrained(tmp_path / "model", dtype=torch.float32, device="cpu")
+    result = evaluate(scorer, preferences, progress=False)
+    assert result.model == str(tmp_path / "model")
+
+    def reward_of(prompt: str, completion: str) -> float:
+        ids = tokenizer(prompt + completion + tokenizer.eos_token, return_tensors="pt").input_ids
+        return float(model(input_ids=ids).logits[0, 0].detach())
+
+    better = [reward_of(r["prompt"], r["chosen"]) for r in RECORDS]
+    worse = [reward_of(r["prompt"], r["rejected"]) for r in RECORDS]
+    np.testing.assert_allclose(result.rows.reward_better, better, atol=1e-5)
+    np.testing.assert_allclose(result.rows.reward_worse, worse, atol=1e-5)
+    assert result.metrics.accuracy.value == pytest.approx(np.mean(np.array(better) > np.array(worse)))

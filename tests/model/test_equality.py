@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from stand_ins.models import ENCODER_FAMILIES, PADDED_FAMILIES, TREE_FAMILIES, VOCABULARY, build_model
 from transformers import PreTrainedModel
 
 from plaudit.model import RewardModel, prepare_reward_model
 from plaudit.tree import build_tree_batch
+from stand_ins.models import ENCODER_FAMILIES, PADDED_FAMILIES, TREE_FAMILIES, VOCABULARY, build_model
 
 TOLERANCE = 1e-5
 """Largest difference, relative to the largest reward, and to the largest gradient of each parameter."""
@@ -66,7 +66,9 @@ def worst_gradient(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tens
     return worst
 
 
-def expect_equal(model: PreTrainedModel, backend: str, *, checkpointing: bool, tolerance: float = TOLERANCE) -> None:
+def expect_equal(
+    model: PreTrainedModel, backend: str, *, checkpointing: bool, tolerance: float = TOLERANCE
+) -> None:
     expected = rewards_one_at_a_time(model)
     expected_gradients = gradients(model, expected)
     expected = expected.detach()

@@ -189,12 +189,27 @@ def test_two_processes_give_the_groups_and_the_report_of_one():
         assert_equal_groups(first, second)
 
 
+def test_long_stream_numbers_its_rows_across_chunks():
+    stream = tokenize_preferences([PAIR] * 150, RENDERER, LIMITS)
+    assert [group.row for group in stream] == list(range(150))
+
+
+def test_calls_of_the_tokenizer_end_with_whole_groups(monkeypatch):
+    monkeypatch.setattr("plaudit.tokens.tokenize.MAX_CHARACTERS_PER_CALL", 60)
+    split = table_of(ALL * 3)
+    monkeypatch.undo()
+    whole = table_of(ALL * 3)
+    assert split.report == whole.report
+    for first, second in zip(split, whole, strict=True):
+        assert_equal_groups(first, second)
+
+
 def test_table_sent_to_a_worker_is_a_file_name_and_not_the_tokens():
-    groups = [PAIR, TRIPLE] * 2000
+    groups = [PAIR, TRIPLE] * 500
     table = table_of(groups)
     assert len(pickle.dumps(table)) < 20_000
     received = pickle.loads(pickle.dumps(table))
-    assert_equal_groups(received[3999], table[3999])
+    assert_equal_groups(received[999], table[999])
     assert received.fingerprint == table.fingerprint
 
 

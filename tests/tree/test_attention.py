@@ -18,7 +18,9 @@ def make_tree(seed: int = 0) -> TreeBatch:
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, 50, 40)
     branches = [np.concatenate([prompt, rng.integers(0, 50, n)]) for n in (1, 9, 30, 200)]
-    return build_tree_batch([*branches, rng.integers(0, 50, 25), prompt[:20], prompt[:1]], min_shared_tokens=1)
+    return build_tree_batch(
+        [*branches, rng.integers(0, 50, 25), prompt[:20], prompt[:1]], min_shared_tokens=1
+    )
 
 
 def make_heads(tree: TreeBatch, *, num_heads: int, num_key_heads: int, dim: int = 8) -> list[torch.Tensor]:

@@ -131,7 +131,7 @@ def _are_close(given: torch.Tensor, expected: torch.Tensor, tolerance: float) ->
 
 
 def _use(model: RewardModel, backend: str, reason: str) -> None:
-    plain = plain_attention_name(model.config._attn_implementation)
+    plain = plain_attention_name(model.config._attn_implementation or "eager")
     name = plain if backend == "padded" else register_tree_attention(backend, plain)
     if name != model.config._attn_implementation:
         model.set_attn_implementation(name)

@@ -30,7 +30,7 @@ class CheckpointFacts:
     path: Path
     """The folder."""
     format: str
-    """``sequence-classification``, ``headless`` (a causal or bare model), ``value-head``, ``adapter``, ``openrlhf``."""
+    """``sequence-classification``, ``headless`` (causal or bare), ``value-head``, ``adapter`` or ``openrlhf``."""
     architecture: str
     """The class named in the config, or an empty string."""
     num_labels: int

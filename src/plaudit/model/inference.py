@@ -100,7 +100,7 @@ def _rewards(call: Callable[..., object], tree: TreeBatch) -> Float[np.ndarray, 
 
 
 @contextlib.contextmanager
-def _scoring_mode(model: RewardModel, autocast_dtype: torch.dtype | None):  # noqa: ANN202
+def _scoring_mode(model: RewardModel, autocast_dtype: torch.dtype | None):
     was_training = model.training
     model.eval()
     autocast = (

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import cached_file
 
 from plaudit.errors import PlauditError
@@ -170,9 +175,7 @@ def _read_headless(
     return _with_fresh_head(facts, model, seed)
 
 
-READERS: dict[
-    str, Callable[[CheckpointFacts, bool, int, dict[str, Any]], LoadedRewardModel]
-] = {
+READERS: dict[str, Callable[[CheckpointFacts, bool, int, dict[str, Any]], LoadedRewardModel]] = {
     "sequence-classification": _read_sequence_classification,
     "headless": _read_headless,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def save_reward_model(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     record: ModelRecord | None = None,
-    state_dict: Mapping[str, Tensor] | None = None,
+    state_dict: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a folder that ``AutoModelForSequenceClassification`` loads with the same rewards.
 

@@ -22,15 +22,7 @@ from plaudit.preferences.store import TableWriter, new_table_path
 
 __all__ = ["Source", "check_options", "finish_table", "read_preferences"]
 
-Source: TypeAlias = (
-    str
-    | Path
-    | Dataset
-    | IterableDataset
-    | DatasetDict
-    | IterableDatasetDict
-    | Iterable[Mapping[str, Any] | PreferenceGroup]
-)
+Source: TypeAlias = str | Path | Dataset | IterableDataset | DatasetDict | IterableDatasetDict | Iterable[Any]
 """A hub id, file, folder or glob; a data set; or an iterable of records or of preference groups."""
 
 

@@ -27,7 +27,9 @@ def sequence_progress(total: int, description: str, *, enabled: bool) -> Iterato
         TimeRemainingColumn(),
     )
     console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, transient=True, disable=not (enabled and console.is_terminal)) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (enabled and console.is_terminal)
+    ) as bar:
         task = bar.add_task(description, total=total, rate="")
 
         def advance(num: int) -> None:

@@ -148,7 +148,7 @@ def _select(group: TokenGroup, kept: np.ndarray, first_of: np.ndarray, compared:
     return replace(
         group,
         sequences=tuple(group.sequences[i] for i in kept),
-        better=new_index[group.better[compared]],
+        better=new_index[first_of[group.better[compared]]],
         worse=new_index[first_of[group.worse[compared]]],
         margin=group.margin[compared],
         weight=group.weight[compared],

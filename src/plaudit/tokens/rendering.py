@@ -218,6 +218,11 @@ class Renderer:
 
     # Steps ------------------------------------------------------------------------------------------------
 
+    def decode(self, ids: np.ndarray) -> str:
+        """Token ids as text, special tokens shown: what the model reads."""
+        text = self.tokenizer.decode(ids)
+        return text if isinstance(text, str) else "".join(text)
+
     def _plain(self, value: Prompt | Completion, source: str) -> str:
         if not isinstance(value, str):
             raise messages_need_template(self.tokenizer.chat_template is not None, source)

@@ -101,7 +101,7 @@ class GroupTokenizer:
         outcomes: list[tuple[int, LimitedGroup]] = []
         start = 0
         for end in _call_ends(groups):
-            outcomes += self._one_call(groups[start:end], rows[start:end])
+            outcomes += self._one_call(groups[start:end], rows[0:end-start])
             start = end
         return outcomes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
@@ -13,6 +13,7 @@ from plaudit.model import ATTENTION_CHOICES
 __all__ = ["RewardConfig"]
 
 ON_OVERLENGTH = ("drop", "truncate-prompt", "error")
+SAMPLING = ("random", "sequential")
 RENDER = ("auto", "chat", "text")
 
 
@@ -34,7 +35,9 @@ class RewardConfig(TrainingArguments):
     bf16: bool | None = option(None, "bfloat16 autocast; on unless fp16 is, or it is set to false.")
     remove_unused_columns: bool = option(False, "Has no effect: columns are read when groups are built.")
 
-    max_length: int | None = option(1024, "Longest sequence (prompt and completion), in tokens; none: no limit.")
+    max_length: int | None = option(
+        1024, "Longest sequence (prompt and completion), in tokens; none: no limit."
+    )
     max_prompt_length: int | None = option(None, "Longest prompt, in tokens.")
     on_overlength: str = option(
         "drop",
@@ -42,10 +45,13 @@ class RewardConfig(TrainingArguments):
         "(cut the prompt from the left, the completion stays whole), or error.",
     )
     render: str = option(
-        "auto", "chat (the tokenizer's template), text (plus end of sequence), or auto: chat where there is one."
+        "auto",
+        "chat (the tokenizer's template), text (plus end of sequence), or auto: chat where there is one.",
     )
     eos_token: str | None = option(None, "End-of-sequence token, if not the tokenizer's own.")
-    chat_template_path: str | None = option(None, "A file with the chat template, or a folder with a tokenizer.")
+    chat_template_path: str | None = option(
+        None, "A file with the chat template, or a folder with a tokenizer."
+    )
     attention: str = option("auto", f"Attention backend: {', '.join(ATTENTION_CHOICES)}.")
     max_tokens_per_pass: int | None = option(
         None, "Bound memory: split a batch into passes of so many computed tokens; the step stays the same."
@@ -58,7 +64,7 @@ class RewardConfig(TrainingArguments):
     dataset_num_proc: int | None = option(None, "Processes that tokenise.")
     num_sample_rows: int = option(4, "Sample comparisons shown at each evaluation; 0: none.")
 
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
 
     def __post_init__(self) -> None:
         self.bf16 = not self.fp16 if self.bf16 is None else self.bf16
@@ -80,6 +86,7 @@ class RewardConfig(TrainingArguments):
             ("on_overlength", ON_OVERLENGTH),
             ("render", RENDER),
             ("attention", ATTENTION_CHOICES),
+            ("train_sampling_strategy", SAMPLING),
         ):
             if getattr(self, name) not in choices:
                 problems.append(unknown_choice(_flag(name), getattr(self, name), choices))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import datasets
+import numpy as np
 from torch.utils.data import Dataset, IterableDataset
 
 from plaudit.errors import PlauditError
@@ -22,6 +23,7 @@ from plaudit.tokens import (
     table_of_token_ids,
     tokenize_preferences,
 )
+from plaudit.training.sampling import STAND_IN
 
 if TYPE_CHECKING:
     from plaudit.training.config import RewardConfig
@@ -47,7 +49,8 @@ def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenT
         on_overlength=args.on_overlength,  # type: ignore[arg-type]
     )
     if isinstance(dataset, datasets.Dataset) and is_pretokenized(dataset.column_names):
-        groups: TokenTable | TokenStream = table_of_token_ids(dataset, limits=limits)
+        rows = cast("Iterable[Mapping[str, Any]]", dataset)
+        groups: TokenTable | TokenStream = table_of_token_ids(rows, limits=limits)
     else:
         preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer)
         groups = tokenize_preferences(preferences, renderer, limits, num_proc=args.dataset_num_proc)
@@ -84,7 +87,21 @@ class GroupDataset(Dataset[TokenGroup]):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> TokenGroup:
-        return self.groups[index]
+        return _stand_in() if index == STAND_IN else self.groups[index]
+
+
+def _stand_in() -> TokenGroup:
+    """A group without a comparison: one token goes through the model, and the loss does not see it."""
+    none = np.empty(0, dtype=np.int32)
+    return TokenGroup(
+        sequences=(np.zeros(1, dtype=np.int32),),
+        num_prompt_tokens=0,
+        better=none,
+        worse=none,
+        margin=none.astype(np.float32),
+        weight=none.astype(np.float32),
+        is_tie=none.astype(np.bool_),
+    )
 
 
 class GroupStream(IterableDataset[TokenGroup]):

@@ -41,8 +41,12 @@ class RewardProgress(TrainerCallback):
         """Open the bar."""
         if state.is_world_process_zero:
             self.training_bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc="training", unit="step",
-                dynamic_ncols=True, file=sys.stderr,
+                total=state.max_steps,
+                initial=state.global_step,
+                desc="training",
+                unit="step",
+                dynamic_ncols=True,
+                file=sys.stderr,
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -50,7 +54,9 @@ class RewardProgress(TrainerCallback):
         if self.training_bar is not None:
             self.training_bar.update(state.global_step - self.training_bar.n)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
         """Show the latest metrics behind it; evaluations get a line of their own."""
         if self.training_bar is None or not logs:
             return

@@ -32,8 +32,8 @@ def sample_table(scored: GroupRewards, renderer: Renderer, num_rows: int) -> Tab
             continue
         better, worse = int(group.better[0]), int(group.worse[0])
         texts = [group.sequences[better], group.sequences[worse]]
-        prompt = renderer.tokenizer.decode(texts[0][: group.num_prompt_tokens])
-        chosen, rejected = (renderer.tokenizer.decode(ids[group.num_prompt_tokens :]) for ids in texts)
+        prompt = renderer.decode(texts[0][: group.num_prompt_tokens])
+        chosen, rejected = (renderer.decode(ids[group.num_prompt_tokens :]) for ids in texts)
         difference = float(rewards[better] - rewards[worse])
         verdict = "tie in the data" if group.is_tie[0] else ("yes" if difference > 0 else "no")
         table.add_row(
@@ -52,5 +52,3 @@ def _start(text: str) -> str:
 
 def _end(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else "… " + text[-MAX_CHARACTERS:]
-
-

@@ -15,7 +15,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import EvalPrediction, PredictionOutput, set_seed, speed_metrics
@@ -32,6 +34,7 @@ from plaudit.training.evaluation import GroupRewards, rewards_of_groups
 from plaudit.training.meter import TrainingMeter
 from plaudit.training.progress import RewardProgress
 from plaudit.training.samples import print_samples
+from plaudit.training.sampling import GroupBatchSampler
 
 __all__ = ["RewardTrainer"]
 
@@ -68,7 +71,10 @@ class RewardTrainer(Trainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
-        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (
+            None,
+            None,
+        ),
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
@@ -100,6 +106,37 @@ class RewardTrainer(Trainer):
 
     # Training -----------------------------------------------------------------------------------------------
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of groups, dealt over the processes by `GroupBatchSampler`; a stream is cut by accelerate."""
+        dataset = self.train_dataset
+        if dataset is None:
+            raise PlauditError("there is nothing to train on", where="train_dataset", fix="Give a data set.")
+        if not isinstance(dataset, GroupDataset):
+            return super().get_train_dataloader()
+        args = self.args
+        sampler = GroupBatchSampler(
+            len(dataset),
+            self._train_batch_size,
+            num_processes=args.world_size,
+            process_index=args.process_index,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            shuffle=args.train_sampling_strategy != "sequential",
+            drop_last=args.dataloader_drop_last,
+        )
+        loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and args.device.type == "cuda",
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+        # One process for accelerate: the sampler has dealt already.
+        return prepare_data_loader(
+            loader, device=args.device, num_processes=1, process_index=0, put_on_device=True
+        )
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[PreferenceBatch], num_batches: int, device: torch.device
     ) -> tuple[list[PreferenceBatch], Tensor]:
@@ -110,7 +147,9 @@ class RewardTrainer(Trainer):
                 batches.append(next(epoch_iterator))
             except StopIteration:
                 break
-        weight = torch.tensor(sum(batch.total_weight for batch in batches), dtype=torch.float64, device=device)
+        weight = torch.tensor(
+            sum(batch.total_weight for batch in batches), dtype=torch.float64, device=device
+        )
         return batches, self.accelerator.reduce(weight, reduction="sum")  # type: ignore[return-value]
 
     def training_step(
@@ -121,8 +160,8 @@ class RewardTrainer(Trainer):
     ) -> Tensor:
         """Forward and backward over the passes of a micro-batch; returns its part of the step's loss."""
         model.train()
-        if hasattr(self.optimizer, "train") and callable(self.optimizer.train):
-            self.optimizer.train()
+        if callable(train_optimizer := getattr(self.optimizer, "train", None)):
+            train_optimizer()  # schedule-free optimisers have two modes
         batch = inputs.to(self.args.device)
         loss = torch.zeros((), device=self.args.device)
         for index, part in enumerate(batch.passes):
@@ -203,7 +242,9 @@ class RewardTrainer(Trainer):
         metrics = self._metrics_of(scored, metric_key_prefix)
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, cast(Any, metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, cast(Any, metrics)
+        )
         if self.is_world_process_zero():
             print_samples(scored, self.renderer, cast(RewardConfig, self.args).num_sample_rows)
         return metrics
@@ -220,7 +261,10 @@ class RewardTrainer(Trainer):
 
     def _score(self, groups: TokenTable) -> GroupRewards:
         return rewards_of_groups(
-            cast(nn.Module, self.model_wrapped if self.is_fsdp_enabled or self.is_deepspeed_enabled else self.model),
+            cast(
+                nn.Module,
+                self.model_wrapped if self.is_fsdp_enabled or self.is_deepspeed_enabled else self.model,
+            ),
             self._reward_model(),
             groups,
             self.accelerator,
@@ -235,7 +279,9 @@ class RewardTrainer(Trainer):
         if self.compute_metrics is not None:
             pairs = scored.pairs()
             given = self.compute_metrics(EvalPrediction(cast(Any, pairs), cast(Any, np.zeros(len(pairs)))))
-            metrics |= {name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": given[name] for name in given}
+            metrics |= {
+                name if name.startswith(f"{prefix}_") else f"{prefix}_{name}": given[name] for name in given
+            }
         return metrics
 
     # Saving -------------------------------------------------------------------------------------------------
@@ -293,7 +339,7 @@ def _tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that was given, or the model's, with a pad token that is not the end-of-sequence token."""
     if processing_class is None:
-        name = model if isinstance(model, str) else model.config.name_or_path
+        name = model if isinstance(model, str) else str(model.config.name_or_path)
         loaded = load_tokenizer(
             name, chat_template_path=args.chat_template_path, trust_remote_code=args.trust_remote_code
         )

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -147,9 +148,7 @@ def common_prefix_lengths(ordered: list[np.ndarray]) -> np.ndarray:
     return lengths
 
 
-def _lay_out(
-    distinct: list[np.ndarray], shared: np.ndarray, layout: _Layout, min_shared_tokens: int
-) -> None:
+def _lay_out(distinct: list[np.ndarray], shared: np.ndarray, layout: _Layout, min_shared_tokens: int) -> None:
     """Add the nodes depth-first; a shared run that is too short is repeated in its branches instead."""
     # Each entry: sequences [first, last) agree on their first `depth` tokens and those are laid out in `parent`.
     stack = [(first, last, 0, -1) for first, last in _branches(shared, 0, len(distinct), 0)][::-1]
@@ -173,7 +172,7 @@ def _branches(shared: np.ndarray, first: int, last: int, depth: int) -> list[tup
         return []
     cuts = np.flatnonzero(shared[first + 1 : last] <= depth) + first + 1
     edges = [first, *cuts.tolist(), last]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 class _Layout:

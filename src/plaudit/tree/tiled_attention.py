@@ -91,7 +91,7 @@ class _TiledAttention(torch.autograd.Function):
     """Forward and backward over all tiles of one layer."""
 
     @staticmethod
-    def forward(ctx, query, key, value, tiles, scaling, softcap):  # noqa: ANN001, ANN205
+    def forward(ctx, query, key, value, tiles, scaling, softcap):
         num_heads, num_rows, _ = query.shape
         output = query.new_empty(num_rows, num_heads, value.shape[-1])
         kept: list[Tensor] = []
@@ -118,7 +118,7 @@ class _TiledAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx, grad_output):  # noqa: ANN001, ANN205
+    def backward(ctx, grad_output):
         query, key, value, *kept = ctx.saved_tensors
         stride = 1 if ctx.softcap is None else 2
         grad_query = torch.empty_like(query)

@@ -13,6 +13,7 @@ bottom-up over the tree, with a node's pieces as a chain of nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def _cut_into_pieces(plan: TreePlan) -> list[_Piece]:
         parent = last_piece_of_node[node_parent] if node_parent >= 0 else -1
         num_pieces = -(-int(node_stop - node_start) // MAX_PIECE)
         edges = np.linspace(node_start, node_stop, num_pieces + 1).astype(int).tolist()
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             pieces.append(_Piece(start, stop, int(node_exit), parent, 0, []))
             if parent >= 0:
                 pieces[parent].children.append(len(pieces) - 1)

@@ -1,8 +1,8 @@
 """The bytes of a .gz or .zst file, up to the last one that can be had.
 
-A truncated file gives everything before the break and only then an error, so that the records before it count and
-the place of the break is exact. (The readers of `gzip`, `zstandard` and `pyarrow` drop up to a buffer, or end
-without a word.)
+A truncated file gives everything before the break and only then an error, so that the records before it count
+and the place of the break is exact. (The readers of `gzip`, `zstandard` and `pyarrow` drop up to a buffer, or
+end without a word.)
 """
 
 from __future__ import annotations

@@ -130,6 +130,8 @@ def _element(text: _Text) -> object:
         except (ValueError, RecursionError) as error:
             return _broken(str(error), text)
         else:
+            if isinstance(value, int | float) and end == len(text.buffer) and text.grow():
+                continue  # the number may go on in the next chunk
             raw, text.start = text.buffer[text.start : end], end
             return value if _is_utf8(raw) else _bad_utf8(raw)
 

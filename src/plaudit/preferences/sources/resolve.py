@@ -57,8 +57,6 @@ def resolve(
 def _locate_name(
     name: str, split: str | None, columns: Mapping[str, str], streaming: bool
 ) -> tuple[Located, bool]:
-    if is_local(name):
-        return locate_files(name, None, split, columns), streaming
     base, config, named_split = parse_name(name)
     if split is not None and named_split is not None and split != named_split:
         raise PlauditError(
