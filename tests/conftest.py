@@ -8,13 +8,15 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from jaxtyping import install_import_hook
 
+import stand_ins.checking  # noqa: F401
+
 # Every jaxtyping annotation in the package is checked by beartype while the tests run.
-install_import_hook("plaudit", "beartype.beartype")
+install_import_hook("plaudit", "stand_ins.checking.checked")
 
-from pathlib import Path
+from pathlib import Path  # noqa: E402
 
-import pytest
-import torch
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 

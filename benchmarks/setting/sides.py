@@ -29,6 +29,7 @@ from plaudit.training import RewardConfig, RewardTrainer
 __all__ = ["PlauditSide", "Side", "TrlSide"]
 
 logging.getLogger("accelerate").setLevel(logging.ERROR)
+datasets.disable_progress_bars()
 
 
 class Side:

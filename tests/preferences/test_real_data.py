@@ -60,7 +60,7 @@ def test_both_forms_of_hh_give_the_same_groups(shared_data: Path):
 def test_gsm8k_comparisons_are_correct_times_incorrect(shared_data: Path):
     path = shared_data / "gsm8k" / "samples.jsonl"
     expected = 0
-    for line in path.open():
+    for line in path.read_text().splitlines():
         samples = json.loads(line)["samples"]
         right = {s["text"] for s in samples if s["is_correct"]}
         wrong = {s["text"] for s in samples if not s["is_correct"]}

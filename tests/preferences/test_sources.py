@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import plaudit.preferences as preferences_package
 from plaudit.errors import PlauditError
 from plaudit.preferences import Preferences, read_preferences
+from plaudit.preferences.sources.hub import load_hub
 from plaudit.preferences.sources.item import Position
 from plaudit.preferences.sources.json_array import read_json_array
 
@@ -221,6 +223,44 @@ def test_an_iterable_data_set_stays_a_stream():
         read_preferences(stream, group_by_prompt=True)
 
 
+def test_a_file_can_be_streamed_too(tmp_path: Path):
+    preferences = read_preferences(write(tmp_path / "pairs.jsonl.gz"), streaming=True)
+    assert preferences.is_streaming
+    assert ids(preferences) == ids(preferences) == [f"q{n}" for n in range(5)]
+
+
+def test_a_data_set_of_the_hub_is_streamed_with_its_split(tmp_path: Path):
+    # The library reads a local folder as it reads one on the hub.
+    write(tmp_path / "data" / "train.jsonl", RECORDS[:3])
+    write(tmp_path / "data" / "test.jsonl", RECORDS[3:])
+    dataset, where = load_hub(str(tmp_path / "data"), None, "test", streaming=True)
+    assert where == f"{tmp_path / 'data'}[test]"
+    assert ids(read_preferences(dataset)) == ["q3", "q4"]
+    with pytest.raises(PlauditError, match=r"no split 'dev'\. Choose one of: train, test"):
+        load_hub(str(tmp_path / "data"), None, "dev", streaming=True)
+
+
+def test_preferences_travel_to_another_process(tmp_path: Path):
+    copy = pickle.loads(pickle.dumps(read_preferences(RECORDS)))
+    assert ids(copy) == [f"q{n}" for n in range(5)]
+    assert copy.report.num_groups == 5
+
+
+def test_progress_is_said_on_standard_error_and_can_be_turned_off(
+    monkeypatch, capsys: pytest.CaptureFixture[str]
+):
+    for name, value in (("_FIRST_AFTER_S", 0.0), ("_LINE_EVERY_S", 0.0), ("_CHECK_EVERY", 2)):
+        monkeypatch.setattr(f"plaudit.preferences.progress.{name}", value)
+    read_preferences(RECORDS, progress=False)
+    assert capsys.readouterr().err == ""
+    read_preferences(RECORDS)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        "reading records: 2 records",
+        "reading records: 4 records",
+    ]
+
+
 def test_a_folder_is_read_by_split(tmp_path: Path):
     write(tmp_path / "data" / "train-00000-of-00002.parquet", RECORDS[:2])
     write(tmp_path / "data" / "train-00001-of-00002.parquet", RECORDS[2:3])
@@ -288,10 +328,10 @@ def test_a_kept_table_is_found_again_until_the_file_changes(tmp_path: Path):
     assert ids(first) == ids(second)
     assert (first.report, first.fingerprint) == (second.report, second.fingerprint)
     assert len(list(cache.iterdir())) == 2, "one table and its report"
-    write(path, RECORDS[:2])
+    path.write_text(path.read_text().replace("q4", "q9"))  # the same number of bytes
     os.utime(path, ns=(1, 1))
-    assert len(read_preferences(path, cache_dir=cache)) == 2
-    assert len(read_preferences(path, cache_dir=cache, columns={"id": "margin"})) == 2
+    assert ids(read_preferences(path, cache_dir=cache))[-1] == "q9"
+    assert ids(read_preferences(path, cache_dir=cache, columns={"id": "margin"}))[-1] == "0.5"
     assert len(list(cache.iterdir())) == 6
 
 

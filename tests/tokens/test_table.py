@@ -51,13 +51,18 @@ def test_what_came_with_a_group_comes_back():
 
 def test_groups_beyond_one_chunk_are_all_there():
     table = TokenTable.from_groups(group_of([[i], [i, i]], i) for i in range(3000))
-    assert len(table) == 3000
+    assert [int(group.sequences[0][0]) for group in table] == list(range(3000))
     assert [table[i].sequences[1].tolist() for i in (0, 1023, 1024, 2999)] == [
         [0, 0],
         [1023, 1023],
         [1024, 1024],
         [2999, 2999],
     ]
+
+
+def test_any_integer_is_an_index():
+    table = TokenTable.from_groups([group_of([[1], [2]], 0), group_of([[3], [4]], 1)])
+    assert table[np.int64(1)].row == table[-1].row == 1
 
 
 def test_fingerprint_is_of_the_content():

@@ -6,7 +6,6 @@ import json
 import pickle
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plaudit.errors import PlauditError
+from plaudit.preferences import read_preferences
 from plaudit.preferences.group import Comparison, PreferenceGroup
 from plaudit.preferences.table import SCHEMA, group_to_row
 from plaudit.tokens import LengthLimits, Renderer, TokenGroup, TokenStream, TokenTable, tokenize_preferences
@@ -146,6 +146,24 @@ def test_over_length_names_its_source_from_worker_processes():
         table_of(ALL, LengthLimits(max_length=40, on_overlength="error"), num_proc=2)
 
 
+def test_failure_leaves_no_file(tmp_path):
+    with pytest.raises(PlauditError):
+        table_of(ALL, LengthLimits(max_length=40, on_overlength="error"), cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_preferences_read_from_a_file_become_a_table_or_a_stream(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    records = [{"prompt": f"{i} + {i} =", "chosen": f" {2 * i}", "rejected": " 99"} for i in range(70)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    table = tokenize_preferences(read_preferences(path, progress=False), RENDERER, progress=False)
+    stream = tokenize_preferences(read_preferences(path, streaming=True, progress=False), RENDERER)
+    assert isinstance(table, TokenTable) and isinstance(stream, TokenStream)
+    assert PLAIN.decode(table[3].sequences[0].tolist()) == "3 + 3 = 6</s>"
+    for one, other in zip(stream, table, strict=True):
+        assert_equal_groups(one, other)
+
+
 def test_lengths_are_those_of_the_sequences():
     table = table_of(ALL, keep_rows_without_comparisons=True)
     assert len(table) == 5
@@ -182,8 +200,10 @@ def test_stream_of_rows_can_be_read_twice():
     assert stream.report == report
 
 
-def test_two_processes_give_the_groups_and_the_report_of_one():
-    one, two = table_of(ALL * 3), table_of(ALL * 3, num_proc=2)
+def test_two_processes_give_the_groups_and_the_report_of_one(tmp_path):
+    # A folder each, or the second would find the file of the first.
+    one = table_of(ALL * 3, cache_dir=tmp_path / "one")
+    two = table_of(ALL * 3, cache_dir=tmp_path / "two", num_proc=2)
     assert two.report == one.report
     for first, second in zip(one, two, strict=True):
         assert_equal_groups(first, second)
@@ -195,11 +215,11 @@ def test_long_stream_numbers_its_rows_across_chunks():
 
 
 def test_calls_of_the_tokenizer_end_with_whole_groups(monkeypatch):
-    monkeypatch.setattr("plaudit.tokens.tokenize.MAX_CHARACTERS_PER_CALL", 60)
+    monkeypatch.setattr("plaudit.tokens.chunks.MAX_CHARACTERS_PER_CALL", 60)
     split = table_of(ALL * 3)
     monkeypatch.undo()
-    whole = table_of(ALL * 3)
-    assert split.report == whole.report
+    # A stream, since a second table would find the file of the first.
+    whole = tokenize_preferences(ALL * 3, RENDERER, LIMITS)
     for first, second in zip(split, whole, strict=True):
         assert_equal_groups(first, second)
 
@@ -280,12 +300,6 @@ def test_empty_data_set_gives_an_empty_table():
 def test_missing_columns_are_named():
     with pytest.raises(PlauditError, match="has no column prompt, completions"):
         tokenize_preferences(Dataset.from_dict({"text": ["a"]}), RENDERER)
-
-
-def test_progress_bars_come_back_as_they_were():
-    assert not datasets.are_progress_bars_disabled()
-    table_of(ALL)
-    assert not datasets.are_progress_bars_disabled()
 
 
 def test_shuffled_preferences_keep_their_rows_apart():

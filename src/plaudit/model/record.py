@@ -33,6 +33,8 @@ class ModelRecord:
 
     rendering: RenderingRule
     """How conversations were rendered in training; scoring restores it."""
+    transcripts: str = "text"
+    """What texts of the form "\\n\\nHuman: ...\\n\\nAssistant:" were taken for: ``messages`` or ``text``."""
     max_length: int | None = None
     """Longest sequence it was trained on, in tokens."""
     base_model: str | None = None

@@ -57,7 +57,8 @@ class Preferences:
         self._report = report or ReadReport()
         self._fingerprint = fingerprint
         self._stream = stream
-        self._state = StreamState()
+        # Only a stream has a state: a table is pickled to other processes, which a running hash is not.
+        self._state = StreamState() if stream is not None else None
 
     @property
     def is_streaming(self) -> bool:
@@ -82,12 +83,12 @@ class Preferences:
     @property
     def report(self) -> ReadReport:
         """The counts of everything that was read, skipped or decided on the way."""
-        return self._state.report() if self.is_streaming else self._report
+        return self._state.report() if self._state is not None else self._report
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of prompts, completions, comparisons and ratings in order: the same data, the same text."""
-        return self._state.counts.fingerprint if self.is_streaming else self._fingerprint
+        return self._fingerprint if self._state is None else self._state.counts.fingerprint
 
     def __len__(self) -> int:
         if self._dataset is None:

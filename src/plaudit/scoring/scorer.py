@@ -13,6 +13,7 @@ from plaudit.model.inference import rewards_of_sequences
 from plaudit.model.loading import load_reward_model
 from plaudit.model.record import read_record
 from plaudit.model.reward_model import RewardModel
+from plaudit.preferences.formats.transcripts import is_transcript, read_turns
 from plaudit.preferences.group import Completion, Message, Prompt
 from plaudit.scoring.progress import sequence_progress
 from plaudit.tokens import Renderer, load_tokenizer
@@ -35,6 +36,7 @@ class Scorer:
         *,
         max_tokens_per_pass: int | None = None,
         max_length: int | None = None,
+        transcripts: str | None = None,
         name: str = "",
     ) -> None:
         """
@@ -43,12 +45,15 @@ class Scorer:
             renderer: How its conversations are rendered.
             max_tokens_per_pass: Computed tokens in one forward pass; None takes the device's default.
             max_length: Longest sequence it was trained on, in tokens; what is longer is scored all the same.
+            transcripts: What a prompt "\\n\\nHuman: ...\\n\\nAssistant:" is taken for, ``messages`` or ``text``;
+                None: messages where the rendering is a chat template, as in training.
             name: What to call it in results.
         """
         self.model = model
         self.renderer = renderer
         self.max_tokens_per_pass = max_tokens_per_pass
         self.max_length = max_length
+        self.transcripts = transcripts or ("messages" if renderer.render == "chat" else "text")
         self.name = name
         self.num_tokens_given = 0
         self.num_tokens_computed = 0
@@ -98,6 +103,7 @@ class Scorer:
             renderer,
             max_tokens_per_pass=max_tokens_per_pass,
             max_length=record.max_length if record else None,
+            transcripts=record.transcripts if record else None,
             name=str(path_or_id),
         )
 
@@ -111,9 +117,17 @@ class Scorer:
         Raises:
             PlauditError: When the conversation cannot be rendered.
         """
-        whole_prompt = prompt if isinstance(prompt, str) else tuple(prompt)
-        sequences = [self.renderer.token_ids(whole_prompt, completion) for completion in completions]
+        sequences = [self.token_ids(prompt, completion) for completion in completions]
         return self.score_sequences(sequences, progress=False).tolist()
+
+    def token_ids(self, prompt: Prompt | Sequence[Message], completion: Completion) -> np.ndarray:
+        """The rendered conversation, int32, as the model was trained to read it."""
+        if not isinstance(prompt, str):
+            return self.renderer.token_ids(tuple(prompt), completion)
+        if self.transcripts == "messages" and is_transcript(prompt) and isinstance(completion, str):
+            turns = read_turns(prompt, opens_with="user")
+            return self.renderer.token_ids(turns, read_turns(completion, opens_with="assistant"))
+        return self.renderer.token_ids(prompt, completion)
 
     def score_messages(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """The raw reward of each whole conversation."""

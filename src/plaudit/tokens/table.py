@@ -8,11 +8,12 @@ worker process is a file name. 300,000 pairs are read at random in well under 2 
 from __future__ import annotations
 
 import hashlib
+import operator
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +21,14 @@ from datasets import Dataset
 from datasets.fingerprint import get_temporary_cache_files_directory
 
 from plaudit.errors import PlauditError
-from plaudit.tokens.columns import TOKEN_SCHEMA, TokenRows, to_arrow
+from plaudit.tokens.chunks import GROUPS_PER_CHUNK
+from plaudit.tokens.columns import TOKEN_SCHEMA, to_arrow
 from plaudit.tokens.group import TokenGroup
 from plaudit.tokens.limits import LengthLimits, LimitedGroup, limit_group
 from plaudit.tokens.report import REPORT_COLUMNS, TokenReport, report_of_columns
+from plaudit.tokens.storage import MappedRows, open_rows, write_rows
 
-__all__ = ["GROUPS_PER_CHUNK", "TokenTable"]
-
-GROUPS_PER_CHUNK = 1024
-"""Rows per Arrow record batch: some MB of ids (assumed)."""
+__all__ = ["TokenTable"]
 
 
 class TokenTable:
@@ -53,23 +53,24 @@ class TokenTable:
         self.report: TokenReport = report_of_columns(columns, limits)
         is_left = np.array([reason is None for reason in columns["drop_reason"]], dtype=np.bool_)
         self._order: np.ndarray | None = None if is_left.all() else np.flatnonzero(is_left)
-        self._rows: TokenRows | None = None
+        self._rows: MappedRows | None = None
 
     def __len__(self) -> int:
         return len(self._all) if self._order is None else len(self._order)
 
-    def __getitem__(self, index: int) -> TokenGroup:
+    def __getitem__(self, index: SupportsIndex) -> TokenGroup:
         """The token group at `index`, its arrays copies of the file's.
 
         Raises:
             IndexError: Not in [-len, len).
         """
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is not in a table of {len(self)} token groups")
-        index = int(index) % len(self)
+        number = operator.index(index)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"index {number} is not in a table of {len(self)} token groups")
+        number %= len(self)
         if self._rows is None:
-            self._rows = TokenRows(self._all.data.table)
-        return self._rows.group(index if self._order is None else int(self._order[index]))
+            self._rows = MappedRows(self._all)
+        return self._rows.group(number if self._order is None else int(self._order[number]))
 
     def __iter__(self) -> Iterator[TokenGroup]:
         return (self[index] for index in range(len(self)))
@@ -148,7 +149,9 @@ class TokenTable:
             )
             for group in groups
         )
-        return cls(_write(limited, cache_dir), rule)
+        folder = Path(cache_dir or get_temporary_cache_files_directory())
+        path = folder / f"token-groups-{uuid.uuid4().hex}.arrow"
+        return cls(open_rows(path, write_rows(path, _chunks(limited))), rule)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rows": None}
@@ -167,18 +170,7 @@ def _numpy_columns(dataset: Dataset) -> dict[str, np.ndarray]:
     return columns | {"drop_reason": np.array(table.column("drop_reason").to_pylist(), dtype=object)}
 
 
-def _write(rows: Iterable[tuple[int, LimitedGroup]], cache_dir: str | Path | None) -> Dataset:
-    """Rows in a file of their own, named by nothing, with a fingerprint of their content."""
-    folder = Path(cache_dir or get_temporary_cache_files_directory())
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"token-groups-{uuid.uuid4().hex}.arrow"
-    digest = hashlib.sha256()
+def _chunks(rows: Iterable[tuple[int, LimitedGroup]]) -> Iterator[pa.Table]:
     iterator = iter(rows)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, TOKEN_SCHEMA) as writer:
-        while chunk := list(islice(iterator, GROUPS_PER_CHUNK)):
-            for batch in to_arrow(chunk).to_batches():
-                digest.update(memoryview(batch.serialize()))
-                writer.write_batch(batch)
-    dataset = Dataset.from_file(str(path))
-    dataset._fingerprint = digest.hexdigest()[:32]
-    return dataset
+    while chunk := list(islice(iterator, GROUPS_PER_CHUNK)):
+        yield to_arrow(chunk)

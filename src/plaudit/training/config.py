@@ -14,6 +14,7 @@ __all__ = ["RewardConfig"]
 
 ON_OVERLENGTH = ("drop", "truncate-prompt", "error")
 SAMPLING = ("random", "sequential")
+TRANSCRIPTS = ("auto", "messages", "text")
 RENDER = ("auto", "chat", "text")
 
 
@@ -47,6 +48,11 @@ class RewardConfig(TrainingArguments):
     render: str = option(
         "auto",
         "chat (the tokenizer's template), text (plus end of sequence), or auto: chat where there is one.",
+    )
+    transcripts: str = option(
+        "auto",
+        'What "\\n\\nHuman: ...\\n\\nAssistant: ..." data become: messages, text (as it stands), or auto: '
+        "messages where the model has a chat template.",
     )
     eos_token: str | None = option(None, "End-of-sequence token, if not the tokenizer's own.")
     chat_template_path: str | None = option(
@@ -85,6 +91,7 @@ class RewardConfig(TrainingArguments):
         for name, choices in (
             ("on_overlength", ON_OVERLENGTH),
             ("render", RENDER),
+            ("transcripts", TRANSCRIPTS),
             ("attention", ATTENTION_CHOICES),
             ("train_sampling_strategy", SAMPLING),
         ):

@@ -28,7 +28,7 @@ from plaudit.training.sampling import STAND_IN
 if TYPE_CHECKING:
     from plaudit.training.config import RewardConfig
 
-__all__ = ["GroupDataset", "token_groups"]
+__all__ = ["GroupDataset", "token_groups", "transcripts_as"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenT
         rows = cast("Iterable[Mapping[str, Any]]", dataset)
         groups: TokenTable | TokenStream = table_of_token_ids(rows, limits=limits)
     else:
-        preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer)
+        preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer, args)
         groups = tokenize_preferences(preferences, renderer, limits, num_proc=args.dataset_num_proc)
     if isinstance(groups, TokenTable):
         for line in groups.report.summary():
@@ -66,10 +66,16 @@ def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenT
     return groups
 
 
-def _read(dataset: Any, renderer: Renderer) -> Preferences:
-    """Read raw data; transcripts become messages where the model has a chat template."""
+def transcripts_as(renderer: Renderer, choice: str) -> str:
+    """``messages`` or ``text``: what transcripts become under a choice of ``--transcripts``."""
+    if choice != "auto":
+        return choice
+    return "messages" if renderer.render == "chat" else "text"
+
+
+def _read(dataset: Any, renderer: Renderer, args: RewardConfig) -> Preferences:
     source = dataset if not isinstance(dataset, Path) else str(dataset)
-    return read_preferences(source, transcripts="messages" if renderer.render == "chat" else "text")
+    return read_preferences(source, transcripts=transcripts_as(renderer, args.transcripts))
 
 
 class GroupDataset(Dataset[TokenGroup]):

@@ -29,7 +29,7 @@ from plaudit.tokens import Renderer, TokenTable, load_tokenizer
 from plaudit.tokens.loading import ensure_pad_token
 from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
 from plaudit.training.config import RewardConfig
-from plaudit.training.data import GroupDataset, token_groups
+from plaudit.training.data import GroupDataset, token_groups, transcripts_as
 from plaudit.training.evaluation import GroupRewards, rewards_of_groups
 from plaudit.training.meter import TrainingMeter
 from plaudit.training.progress import RewardProgress
@@ -306,6 +306,7 @@ class RewardTrainer(Trainer):
         scored = self.last_eval_rewards
         return ModelRecord(
             rendering=self.renderer.rule,
+            transcripts=transcripts_as(self.renderer, cast(RewardConfig, self.args).transcripts),
             max_length=cast(RewardConfig, self.args).max_length,
             base_model=self.base_model_name,
             data_fingerprint=getattr(self.train_groups, "fingerprint", None),

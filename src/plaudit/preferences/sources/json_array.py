@@ -24,6 +24,8 @@ _SPACE = " \t\n\r"
 # A value that is only cut by the end of a chunk fails within its last token, which is this short unless it is
 # a string ("-Infinity", an escape; derived).
 _LONGEST_TOKEN = 16
+_NUMBER_GOES_ON = ("", ".", "e", "E")
+"""A number before one of these may be the beginning of a longer one."""
 
 
 def is_json_array(path: Path) -> bool:
@@ -130,8 +132,9 @@ def _element(text: _Text) -> object:
         except (ValueError, RecursionError) as error:
             return _broken(str(error), text)
         else:
-            if isinstance(value, int | float) and end == len(text.buffer) and text.grow():
-                continue  # the number may go on in the next chunk
+            is_cut = isinstance(value, int | float) and text.buffer[end : end + 1] in _NUMBER_GOES_ON
+            if is_cut and text.grow():
+                continue
             raw, text.start = text.buffer[text.start : end], end
             return value if _is_utf8(raw) else _bad_utf8(raw)
 

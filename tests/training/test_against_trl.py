@@ -1,0 +1,87 @@
+"""The same weights, data, order and steps through TRL's RewardTrainer and through ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from plaudit import RewardConfig, RewardTrainer
+from stand_ins.folders import PAIRS, write_reward_model
+
+# TRL's base configuration sets a field that transformers renamed; other warnings are its own as well.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def common_settings(tmp_path: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "per_device_train_batch_size": 4,
+        "max_steps": 12,
+        "learning_rate": 5e-3,
+        "bf16": False,
+        "logging_steps": 1,
+        "report_to": [],
+        "use_cpu": True,
+        "save_strategy": "no",
+        "train_sampling_strategy": "sequential",
+        "disable_tqdm": True,
+        "max_length": 256,
+        **more,
+    }
+
+
+def loss_curves(
+    tmp_path: Path, model: Path, dataset: Dataset, **more: Any
+) -> tuple[list[float], list[float]]:
+    import trl
+
+    settings = common_settings(tmp_path, **more)
+    theirs = trl.RewardTrainer(
+        model=str(model), args=trl.RewardConfig(str(tmp_path / "trl"), **settings), train_dataset=dataset
+    )
+    ours = RewardTrainer(
+        model=str(model), args=RewardConfig(str(tmp_path / "ours"), **settings), train_dataset=dataset
+    )
+    curves = []
+    for trainer in (theirs, ours):
+        trainer.train()
+        curves.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
+    return curves[0], curves[1]
+
+
+def expect_same(curves: tuple[list[float], list[float]]) -> None:
+    theirs, ours = curves
+    assert len(theirs) == len(ours) == 12
+    assert max(theirs) - min(theirs) > 0.05, "a flat curve would prove nothing"
+    assert max(abs(a - b) for a, b in zip(theirs, ours, strict=True)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_checkpointing": False},
+        {"gradient_checkpointing": True},
+        {"gradient_checkpointing": False, "gradient_accumulation_steps": 2},
+    ],
+    ids=["plain", "checkpointing", "accumulation"],
+)
+def test_loss_curves_equal_trls_at_every_step(tmp_path: Path, settings: dict[str, Any]) -> None:
+    model = write_reward_model(tmp_path / "base")
+    expect_same(loss_curves(tmp_path, model, Dataset.from_list(PAIRS), **settings))
+
+
+def test_loss_curves_equal_trls_with_margins(tmp_path: Path) -> None:
+    pairs = [{**pair, "margin": (i % 4) / 2} for i, pair in enumerate(PAIRS)]
+    model = write_reward_model(tmp_path / "base")
+    expect_same(loss_curves(tmp_path, model, Dataset.from_list(pairs), gradient_checkpointing=False))
+
+
+def test_loss_curves_equal_trls_on_hh_rlhf(tmp_path: Path, shared_data: Path) -> None:
+    lines = (shared_data / "hh-rlhf" / "helpful.jsonl").read_text("utf-8").splitlines()[:48]
+    pairs = [{key: json.loads(line)[key] for key in ("prompt", "chosen", "rejected")} for line in lines]
+    model = write_reward_model(tmp_path / "base", max_position_embeddings=2048)
+    settings = {"gradient_checkpointing": False, "max_length": 2048}
+    expect_same(loss_curves(tmp_path, model, Dataset.from_list(pairs), **settings))
