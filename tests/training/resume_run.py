@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 from datasets import Dataset
 from plaudit.training.checkpoints import last_whole_checkpoint
@@ -43,7 +44,7 @@ def main(model: str, output: str, kill_after: int) -> None:
     trainer = RewardTrainer(
         model=model, args=args, train_dataset=Dataset.from_list(PAIRS[:61]), callbacks=[KillAfter(kill_after)]
     )
-    checkpoint = last_whole_checkpoint(output)
+    checkpoint = last_whole_checkpoint(Path(output))
     print(f"from {checkpoint}", flush=True)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()

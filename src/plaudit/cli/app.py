@@ -1,0 +1,46 @@
+"""All commands in the order in which a reader needs them."""
+
+from __future__ import annotations
+
+import typer
+
+from plaudit.cli import demo, evaluate, score, train
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog="Start with [bold]plaudit demo[/]: the whole story offline, in minutes. "
+    "Each command has its own page: [bold]plaudit train --help[/].",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"plaudit {version('plaudit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def plaudit(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    """Reward models, whole: train one on preference data, know how good it is, score with it.
+
+    [bold]train[/] makes a reward model from comparisons, [bold]eval[/] says how well it agrees with comparisons
+    it has not seen, [bold]score[/] adds its reward to every line of a file.
+    """
+
+
+train.register(app)
+evaluate.register(app)
+score.register(app)
+demo.register(app)

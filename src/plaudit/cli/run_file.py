@@ -1,0 +1,172 @@
+"""``run.yaml``: everything that a training run was told, beside its weights; re-runnable with ``--config``.
+
+It also answers whether an output folder belongs to the run that is about to start: the same settings continue
+from the last whole checkpoint, others are an error that says what to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plaudit.errors import PlauditError
+from plaudit.training.checkpoints import last_whole_checkpoint
+
+__all__ = ["RUN_FILE", "find_start", "read_run_file", "run_file_text", "write_run_file"]
+
+RUN_FILE = "run.yaml"
+
+SECRETS = ("hub_token",)
+"""Never written down."""
+
+NOT_THE_RUN = {
+    *("output_dir", "versions", "report_to", "run_name", "project", "disable_tqdm", "resume_from_checkpoint"),
+    *("logging_steps", "logging_strategy", "logging_first_step", "log_level", "log_level_replica"),
+    *("save_total_limit", "num_sample_rows", "dataset_num_proc", "dataloader_num_workers", "hub_token"),
+    *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo"),
+}
+"""Settings that change neither the weights nor the steps at which they are saved: another value is the same run."""
+
+LEFT_ALONE = (RUN_FILE, "bad-records.jsonl", "bad-records-eval.jsonl", "runs")
+"""What a run that never reached a checkpoint leaves behind: nothing is lost with it."""
+
+log = logging.getLogger(__name__)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping with distinct keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Names (in snake_case) and values of a configuration file; ``versions`` is left out.
+
+    Raises:
+        PlauditError: The file is not there, or no YAML mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise PlauditError(
+            f"the configuration cannot be read ({error.strerror})", where=str(path), fix="Check the path."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise PlauditError(f"not YAML: {text}", where=str(path), fix="Mend the file.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise PlauditError("not a mapping of names to values", where=str(path), fix="Write name: value lines.")
+    return {str(key).replace("-", "_"): value for key, value in content.items() if key != "versions"}
+
+
+def run_file_text(
+    chosen: Mapping[str, Any], defaults: Mapping[str, Any], versions: Mapping[str, str]
+) -> str:
+    """The file's text: what was chosen first, then every default as it was, then the versions."""
+    parts = [
+        f"# Written by plaudit {versions.get('plaudit', '')}. Run it again with:\n"
+        f"#   plaudit train --config {RUN_FILE} --output-dir another-folder\n",
+        _dump(chosen),
+        "\n# Not given, so at their defaults:\n",
+        _dump(defaults),
+        "\n# What it ran with (not read by --config):\n",
+        _dump({"versions": dict(versions)}),
+    ]
+    return "".join(parts)
+
+
+def write_run_file(folder: Path, text: str) -> None:
+    """Write ``run.yaml``, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{RUN_FILE}.partial"
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(folder / RUN_FILE)
+
+
+def find_start(folder: Path, run: Mapping[str, Any], *, resume: str, overwrite: bool) -> Path | None:
+    """The checkpoint to start from; None for the beginning. With ``overwrite``, what an earlier run left goes.
+
+    Args:
+        folder: The output folder.
+        run: All settings of the run about to start.
+        resume: ``auto``, ``never``, or the path of a checkpoint.
+        overwrite: Whether another run's folder may be overwritten.
+
+    Raises:
+        PlauditError: The folder holds another run, or something else; or there is no such checkpoint.
+    """
+    if resume not in ("auto", "never"):
+        return _given_checkpoint(Path(resume))
+    if overwrite:
+        _remove_earlier_run(folder)
+        return None
+    if not _has_content(folder):
+        return None
+    differences = _differences(folder, run)
+    if differences or resume == "never":
+        raise PlauditError(
+            differences or "there is a run already, and --resume never starts from the beginning",
+            where=str(folder),
+            fix="Give another --output-dir; or --overwrite to replace it; or the settings it was started with.",
+        )
+    checkpoint = last_whole_checkpoint(folder)
+    log.info("%s: %s", folder, f"going on from {checkpoint.name}" if checkpoint else "no whole checkpoint yet")
+    return checkpoint
+
+
+def _given_checkpoint(path: Path) -> Path:
+    if (path / "trainer_state.json").is_file():
+        return path
+    inside = last_whole_checkpoint(path)
+    if inside is None:
+        raise PlauditError(
+            "there is no whole checkpoint", where=f"--resume {path}", fix="Give a checkpoint-<step> folder."
+        )
+    return inside
+
+
+def _has_content(folder: Path) -> bool:
+    """Whether anything would be lost or mixed up by starting in the folder."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return any(entry.name not in LEFT_ALONE and not entry.name.startswith(".") for entry in entries)
+
+
+def _differences(folder: Path, run: Mapping[str, Any]) -> str:
+    """How the folder's run differs from this one, in words; empty when it does not."""
+    if not (folder / RUN_FILE).is_file():
+        return f"the folder is not empty, and not a run of plaudit train (it has no {RUN_FILE})"
+    earlier = read_run_file(folder / RUN_FILE)
+    changed = [
+        f"{name} {earlier[name]!r} there, {run[name]!r} here"
+        for name in run
+        if name in earlier and name not in NOT_THE_RUN and earlier[name] != run[name]
+    ]
+    return f"the folder belongs to another run: {'; '.join(changed)}" if changed else ""
+
+
+def _remove_earlier_run(folder: Path) -> None:
+    """Checkpoints and settings of the earlier run; the model is replaced when this one ends."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    for name in (RUN_FILE, "trainer_state.json", "train_results.json", "eval_results.json", "all_results.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _dump(values: Mapping[str, Any]) -> str:
+    plain = {name: value for name, value in values.items() if name not in SECRETS}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100) if plain else ""
