@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from datasets import Dataset
-from plaudit.training.checkpoints import last_whole_checkpoint
 from transformers import TrainerCallback
 
 from plaudit import RewardConfig, RewardTrainer
+from plaudit.training.checkpoints import last_whole_checkpoint
 from stand_ins.folders import PAIRS
 
 

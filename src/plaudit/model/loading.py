@@ -86,6 +86,7 @@ def load_reward_model(
     if device is not None:
         loaded.model.to(device)  # type: ignore[arg-type]
     prepare_reward_model(loaded.model, tokenizer, attention=attention, keep_dropout=keep_dropout)
+    loaded.model.origin = loaded.origin
     log.info("%s: %s", path_or_id, loaded.origin)
     return loaded
 

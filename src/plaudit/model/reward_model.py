@@ -31,6 +31,8 @@ class RewardModel(PreTrainedModel):
     """``sdpa``, ``flex``, ``varlen`` or ``padded``."""
     attention_reason: str = "no other backend was chosen"
     """Why that backend, in words."""
+    origin: str = ""
+    """What it was loaded from and where its head came from, in words."""
 
     def forward(self, *args: Any, tree: TreeBatch | None = None, **kwargs: Any) -> Any:
         """The rewards of a tree batch as ``logits`` [num_sequences, 1], or the class's own forward pass."""

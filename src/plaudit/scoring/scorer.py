@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,13 +140,22 @@ class Scorer:
         *,
         description: str = "scoring",
         progress: bool = True,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Float[np.ndarray, " sequence"]:
-        """The raw reward of each rendered token sequence, float32, in the order given."""
+        """The raw reward of each rendered token sequence, float32, in the order given.
+
+        Args:
+            sequences: Token ids as the renderer gives them.
+            description: What the progress bar says.
+            progress: Whether there is one.
+            on_progress: Called instead, with the number of sequences scored since the last call.
+        """
         if not len(sequences):
             return np.empty(0, dtype=np.float32)
-        with sequence_progress(len(sequences), description, enabled=progress) as advance:
+        shows_bar = progress and on_progress is None
+        with sequence_progress(len(sequences), description, enabled=shows_bar) as advance:
             result = rewards_of_sequences(
-                self.model, sequences, max_tokens=self.max_tokens_per_pass, on_progress=advance
+                self.model, sequences, max_tokens=self.max_tokens_per_pass, on_progress=on_progress or advance
             )
         self.max_tokens_per_pass = result.max_tokens
         self.num_tokens_given += result.num_given_tokens

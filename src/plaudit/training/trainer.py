@@ -25,7 +25,7 @@ from transformers.trainer_utils import EvalPrediction, PredictionOutput, set_see
 from plaudit.errors import PlauditError
 from plaudit.model import ModelRecord, RewardModel, load_reward_model, prepare_reward_model, save_reward_model
 from plaudit.objective import bradley_terry
-from plaudit.tokens import Renderer, TokenTable, load_tokenizer
+from plaudit.tokens import Renderer, TokenStream, TokenTable, load_tokenizer
 from plaudit.tokens.loading import ensure_pad_token
 from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
 from plaudit.training.config import RewardConfig
@@ -86,6 +86,8 @@ class RewardTrainer(Trainer):
         self.meter = TrainingMeter()
         self.base_model_name = model if isinstance(model, str) else model.config.name_or_path
         train_groups = None if train_dataset is None else self._prepare(train_dataset, args)
+        if isinstance(train_groups, TokenStream):  # accelerate would cut batches of tensors apart to send them
+            cast(Any, args.accelerator_config).dispatch_batches = False
         super().__init__(
             model=cast(nn.Module, reward_model),
             args=args,
