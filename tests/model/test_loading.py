@@ -149,9 +149,10 @@ def test_an_interrupted_save_leaves_what_was_there(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text("old")
-    with pytest.raises(RuntimeError), whole_folder(folder) as part:
-        (part / "config.json").write_text("new")
-        raise RuntimeError("the disk is full")
+    with pytest.raises(RuntimeError):  # noqa: PT012, SIM117
+        with whole_folder(folder) as part:
+            (part / "config.json").write_text("new")
+            raise RuntimeError("the disk is full")
     assert (folder / "config.json").read_text() == "old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model"]
 
@@ -205,3 +206,22 @@ def test_a_leak_between_branches_sends_the_model_to_padded(monkeypatch: pytest.M
 
 def test_nothing_speaks_against_a_plain_decoder() -> None:
     assert why_padded(build_model("llama")) is None
+
+
+def test_a_hub_id_loads_from_the_hubs_cache(reward_folder: Path, tmp_path: Path) -> None:
+    # The layout in which the hub's client keeps downloads; no network is needed to read it.
+    repository = tmp_path / "hub" / "models--acme--reward"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    shutil.copytree(reward_folder, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    script = "import plaudit; print(plaudit.Scorer.from_pretrained('acme/reward').score('the cat', ['sat'])[0])"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    from plaudit import Scorer
+
+    expected = Scorer.from_pretrained(reward_folder).score("the cat", ["sat"])[0]
+    assert float(done.stdout) == pytest.approx(expected, abs=1e-5)

@@ -8,7 +8,14 @@ from plaudit.cli import demo, evaluate, score, train
 
 __all__ = ["app"]
 
+HELP = (
+    "Reward models, whole: train one on preference data, know how good it is, score with it.\n\n"
+    "[bold]train[/] makes a reward model from comparisons, [bold]eval[/] says how well it agrees with comparisons "
+    "it has not seen, [bold]score[/] adds its reward to every line of a file."
+)
+
 app = typer.Typer(
+    help=HELP,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -33,11 +40,7 @@ def plaudit(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
     ),
 ) -> None:
-    """Reward models, whole: train one on preference data, know how good it is, score with it.
-
-    [bold]train[/] makes a reward model from comparisons, [bold]eval[/] says how well it agrees with comparisons
-    it has not seen, [bold]score[/] adds its reward to every line of a file.
-    """
+    """Options of plaudit itself; `HELP` is its page."""
 
 
 train.register(app)

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["messages", "results", "set_up_output"]
+__all__ = ["help_page", "messages", "results", "set_up_output"]
 
 PIPED_WIDTH = 120
 """Columns where there is no terminal to ask (assumed: wide enough for every table)."""
@@ -31,6 +31,11 @@ def results() -> Console:
 def messages() -> Console:
     """Standard error."""
     return _console(sys.stderr)
+
+
+def help_page() -> Console:
+    """Standard output in the width that the command's own help has."""
+    return Console(file=sys.stdout)
 
 
 def set_up_output(*, quiet: bool = False) -> None:

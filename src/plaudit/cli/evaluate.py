@@ -16,9 +16,17 @@ __all__ = ["evaluate", "register"]
 DATA = "Data"
 MODEL = "Model"
 
+HELP = (
+    "Measure how well a reward model agrees with comparisons it has not seen.\n\n"
+    "[bold]plaudit eval my-reward-model --data held-out.jsonl --output-dir results[/]\n\n"
+    "Prints accuracy with its interval, ties, margins, calibration and what length alone would get, and stores "
+    "the reward of every row, so that no statistic needs a second run. The data may have any form that training "
+    "reads."
+)
+
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="The reward model: a folder or a hub id.", show_default=False)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False)],
     data: Annotated[
         list[str], typer.Option(help="Comparisons: a file, folder, glob or hub id. Repeatable.", show_default=False)
     ],
@@ -66,13 +74,7 @@ def evaluate(
         typer.Option(help="Computed tokens in one pass: bounds memory.", rich_help_panel=MODEL, show_default="by device"),
     ] = None,
 ) -> None:
-    """Measure how well a reward model agrees with comparisons it has not seen.
-
-    [bold]plaudit eval my-reward-model --data held-out.jsonl --output-dir results[/]
-
-    Prints accuracy with its interval, ties, margins, calibration and what length alone would get, and stores the
-    reward of every row, so that no statistic needs a second run. The data may have any form that training reads.
-    """
+    """Measure how well a reward model agrees with comparisons; `HELP` is its page."""
     set_up_output(quiet=quiet)
     with interruptible("Nothing was written; give the same command again."):
         from plaudit.cli.loading import load_scorer
@@ -118,4 +120,4 @@ def evaluate(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("eval")(evaluate)
+    app.command("eval", help=HELP)(evaluate)

@@ -22,9 +22,18 @@ __all__ = ["register", "score"]
 
 MODEL = "Model"
 
+HELP = (
+    "Add a reward to every line of a file.\n\n"
+    "[bold]plaudit score my-reward-model --input answers.jsonl --output scored.jsonl[/]\n\n"
+    "A line is a JSON object with [bold]prompt[/] and [bold]completion[/], or [bold]completions[/], or with a whole "
+    "conversation as [bold]messages[/]. It gets a [bold]reward[/], or [bold]rewards[/]; its other fields and the "
+    "order stay. Prompts that lines have in common are computed once. An interrupted run goes on when the same "
+    "command is given again."
+)
+
 
 def score(
-    model: Annotated[str, typer.Argument(help="The reward model: a folder or a hub id.", show_default=False)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False)],
     input: Annotated[
         str, typer.Option("--input", "-i", help="JSON lines, also .gz or .zst; [bold]-[/] is standard input.")
     ],
@@ -53,14 +62,7 @@ def score(
         typer.Option(help="Computed tokens in one pass: bounds memory.", rich_help_panel=MODEL, show_default="by device"),
     ] = None,
 ) -> None:
-    """Add a reward to every line of a file.
-
-    [bold]plaudit score my-reward-model --input answers.jsonl --output scored.jsonl[/]
-
-    A line is a JSON object with [bold]prompt[/] and [bold]completion[/], or [bold]completions[/], or with whole
-    [bold]messages[/]. It gets a [bold]reward[/], or [bold]rewards[/]; its other fields and the order stay. Prompts
-    that lines have in common are computed once. An interrupted run goes on when the command is given again.
-    """
+    """Add a reward to every line of a file; `HELP` is its page."""
     set_up_output(quiet=quiet)
     with interruptible("Give the same command again: it goes on after the last scored line."):
         from plaudit.cli.loading import load_scorer
@@ -85,7 +87,7 @@ def score(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("score")(score)
+    app.command("score", help=HELP)(score)
 
 
 def _print_summary(scorer: Scorer, counts: FileScores, output: str, seconds: float) -> None:

@@ -8,13 +8,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from plaudit.cli.console import messages, results, set_up_output
+from plaudit.cli.console import help_page, messages, results, set_up_output
 from plaudit.cli.running import interruptible
 
 __all__ = ["register", "train"]
 
 DATA = "Data"
 RUN = "Run"
+
+HELP = (
+    "Train a reward model on comparisons.\n\n"
+    "[bold]plaudit train --model Qwen/Qwen3-0.6B --data pairs.jsonl --eval-fraction 0.05 --output-dir rm[/]\n\n"
+    "[bold]plaudit train --config run.yaml --learning-rate 2e-5 --max-length none --output-dir rm-2[/]\n\n"
+    "The data may have any common form (chosen and rejected, ratings, ranks, verified samples): it is "
+    "recognised. The settings below the options are given in the same way, [bold]--max-length 2048[/]. An "
+    "interrupted run goes on when the same command is given again."
+)
 
 
 class TrainCommand(TyperCommand):
@@ -29,14 +38,14 @@ class TrainCommand(TyperCommand):
         super().format_help(ctx, formatter)
         from plaudit.cli.train_help import print_settings
 
-        print_settings(results())
+        print_settings(help_page())
 
 
 def _print_all_settings(asked: bool) -> None:
     if asked:
         from plaudit.cli.train_help import print_all_settings
 
-        print_all_settings(results())
+        print_all_settings(help_page())
         raise typer.Exit
 
 
@@ -104,16 +113,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train a reward model on comparisons.
-
-    [bold]plaudit train --model Qwen/Qwen3-0.6B --data pairs.jsonl --eval-fraction 0.05 --output-dir rm[/]
-
-    [bold]plaudit train --config run.yaml --learning-rate 2e-5 --max-length none --output-dir rm-2[/]
-
-    The data may have any common form (chosen and rejected, ratings, ranks, verified samples); it is recognised.
-    The settings below the options are given in the same way: [bold]--max-length 2048[/]. An interrupted run goes
-    on when the same command is given again.
-    """
+    """Train a reward model on comparisons; `HELP` is its page."""
     given = {"model": model, "data": data, "eval_data": eval_data, "output_dir": output_dir}
     given |= {"eval_fraction": eval_fraction, "eval_groups": eval_groups, "group_by_prompt": group_by_prompt}
     given |= {"column": column, "on_bad_record": on_bad_record}
@@ -124,9 +124,8 @@ def train(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(
-        "train", cls=TrainCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-    )(train)
+    takes_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command("train", cls=TrainCommand, help=HELP, context_settings=takes_settings)(train)
 
 
 def _train(

@@ -76,7 +76,7 @@ def why_padded(model: PreTrainedModel) -> str | None:
         return f"layers of type {', '.join(sorted(layer_types))} carry state along the row"
     if getattr(model, "_is_stateful", False):
         return "its layers carry state along the row"
-    if any(getattr(module, "attention_dropout", 0.0) for module in model.modules()) and model.training:
+    if any(getattr(module, "attention_dropout", 0.0) for module in model.modules()):
         return "attention dropout is on, and a shared beginning can have one dropout mask only"
     return None
 

@@ -82,7 +82,7 @@ def load_reward_model(
             where=str(path_or_id),
             fix=f"Formats that can: {', '.join(READERS)}.",
         )
-    loaded = READERS[facts.format](facts, allow_fresh_head, seed, kwargs)
+    loaded = READERS[facts.format](str(path_or_id), facts, allow_fresh_head, seed, kwargs)
     if device is not None:
         loaded.model.to(device)  # type: ignore[arg-type]
     prepare_reward_model(loaded.model, tokenizer, attention=attention, keep_dropout=keep_dropout)
@@ -149,7 +149,7 @@ def _local_folder(path_or_id: str, revision: str | None) -> Path:
 
 
 def _read_sequence_classification(
-    facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
+    source: str, facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
 ) -> LoadedRewardModel:
     if facts.num_labels != 1:
         raise PlauditError(
@@ -157,7 +157,7 @@ def _read_sequence_classification(
             where=str(facts.path / "config.json"),
             fix="This is a classifier. Train a reward model from its base instead.",
         )
-    model, missing = _from_pretrained(facts.path, kwargs)
+    model, missing = _from_pretrained(source, kwargs)
     if head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:
         if not allow_fresh_head:
             raise _no_head(facts, head_keys)
@@ -168,19 +168,19 @@ def _read_sequence_classification(
 
 
 def _read_headless(
-    facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
+    source: str, facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
 ) -> LoadedRewardModel:
     if not allow_fresh_head:
         raise _no_head(facts, ["score.weight"])
-    model, _ = _from_pretrained(facts.path, kwargs)
+    model, _ = _from_pretrained(source, kwargs)
     return _with_fresh_head(facts, model, seed)
 
 
-READERS: dict[str, Callable[[CheckpointFacts, bool, int, dict[str, Any]], LoadedRewardModel]] = {
+READERS: dict[str, Callable[[str, CheckpointFacts, bool, int, dict[str, Any]], LoadedRewardModel]] = {
     "sequence-classification": _read_sequence_classification,
     "headless": _read_headless,
 }
-"""How each format of `plaudit.model.checkpoint` is read: (facts, allow_fresh_head, seed, kwargs) -> model."""
+"""How each format is read: (source, facts, allow_fresh_head, seed, kwargs) -> model."""
 
 
 def _with_fresh_head(facts: CheckpointFacts, model: RewardModel, seed: int) -> LoadedRewardModel:
@@ -191,22 +191,24 @@ def _with_fresh_head(facts: CheckpointFacts, model: RewardModel, seed: int) -> L
     return LoadedRewardModel(model=model, has_fresh_head=True, origin=origin)
 
 
-def _from_pretrained(path: Path, kwargs: dict[str, Any]) -> tuple[RewardModel, list[str]]:
+def _from_pretrained(source: str, kwargs: dict[str, Any]) -> tuple[RewardModel, list[str]]:
     """The sequence-classification class of the config with one output, and the weights it did not find."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # "newly initialized" is said by us, as an error or in one line
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=kwargs["trust_remote_code"])
+        config = AutoConfig.from_pretrained(
+            source, revision=kwargs["revision"], trust_remote_code=kwargs["trust_remote_code"]
+        )
         config.num_labels = 1
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            path, config=config, output_loading_info=True, **kwargs
+            source, config=config, output_loading_info=True, **kwargs
         )
     except (ValueError, OSError, RuntimeError) as error:
         raise PlauditError(
             f"transformers cannot load it for sequence classification: {error}",
-            where=str(path),
+            where=source,
             fix="Check that the architecture has a ForSequenceClassification class.",
         ) from error
     finally:
@@ -216,7 +218,7 @@ def _from_pretrained(path: Path, kwargs: dict[str, Any]) -> tuple[RewardModel, l
     if lost:
         raise PlauditError(
             f"{len(lost)} weights of the model are not in its files: {', '.join(lost[:5])}",
-            where=str(path),
+            where=source,
             fix="The checkpoint is incomplete or of another architecture; copy it again.",
         )
     return as_reward_model(model.eval()), missing

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from transformers.utils import cached_file
+
 from plaudit.errors import PlauditError
 from plaudit.tokens.rule import RenderingRule
 
@@ -56,15 +58,22 @@ class ModelRecord:
         (folder / RECORD_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def read_record(folder: Path) -> ModelRecord | None:
-    """The record of a model folder; None where there is none (a model that plaudit did not write).
+def read_record(path_or_id: str | Path, *, revision: str | None = None) -> ModelRecord | None:
+    """The record of a model, local or of the hub; None where there is none (plaudit did not write the model).
 
     Raises:
         PlauditError: When the file is there but damaged, or of a newer format.
     """
-    file = folder / RECORD_FILE
-    if not file.is_file():
+    found = cached_file(
+        str(path_or_id),
+        RECORD_FILE,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if found is None:
         return None
+    file = Path(found)
     try:
         content = json.loads(file.read_text("utf-8"))
         if content.pop("format") != FORMAT:

@@ -113,9 +113,7 @@ _Entry = RecordToScore | bytes | PlauditError
 """A record to score, a line that is ready, or the error to stop at once what precedes it is written."""
 
 
-def _records(
-    source: str, position: Position, counts: FileScores, num_done: int
-) -> Iterator[tuple[str, Any]]:
+def _records(source: str, position: Position, counts: FileScores, num_done: int) -> Iterator[tuple[str, Any]]:
     """The records not yet done, with their places."""
     path = Path("/dev/stdin") if source == STANDARD else Path(source)
     name = "standard input" if source == STANDARD else source

@@ -52,7 +52,9 @@ def read_record_to_score(value: Any, scorer: Scorer, where: str) -> RecordToScor
     """
     if not isinstance(value, dict):
         kind = "null" if value is None else type(value).__name__
-        raise BadRecord("not-an-object", f"the record is a JSON {kind}", "Write one JSON object on each line.")
+        raise BadRecord(
+            "not-an-object", f"the record is a JSON {kind}", "Write one JSON object on each line."
+        )
     _check_free(value, where)
     _check_encodable(value)
     try:

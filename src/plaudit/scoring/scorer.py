@@ -93,7 +93,7 @@ class Scorer:
             revision=revision,
             trust_remote_code=trust_remote_code,
         ).model
-        record = read_record(Path(path_or_id)) if Path(path_or_id).is_dir() else None
+        record = read_record(path_or_id, revision=revision)
         if record is not None and render == "auto" and chat_template_path is None:
             renderer = Renderer.from_rule(tokenizer, record.rendering)
         else:

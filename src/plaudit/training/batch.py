@@ -52,6 +52,8 @@ class PreferenceBatch:
     """At least one."""
     num_groups: int
     """Groups in it."""
+    num_comparisons: int
+    """Comparisons in it, ties included."""
     total_weight: float
     """Sum of the weights of the comparisons that are no ties: what the summed loss is divided by."""
 
@@ -90,6 +92,7 @@ class TreeCollator:
         return PreferenceBatch(
             passes=tuple(parts),
             num_groups=len(groups),
+            num_comparisons=sum(len(group.better) for group in groups),
             total_weight=float(sum(group.weight[~group.is_tie].sum(dtype=np.float64) for group in groups)),
         )
 

@@ -20,11 +20,9 @@ __all__ = ["TrainingMeter"]
 
 
 class TrainingMeter:
-    """Sums and counts since the last log line, and the groups seen since the start."""
+    """Sums and counts since the last log line."""
 
     def __init__(self) -> None:
-        self.num_episodes = 0
-        """Comparisons trained on since the start, over all processes."""
         self._pending: list[tuple[PreferencePass, Float[Tensor, " sequence"]]] = []
         self._num_tokens = 0
         self._num_given_tokens = 0
@@ -39,6 +37,10 @@ class TrainingMeter:
         self._num_tokens += batch.num_tokens
         self._num_given_tokens += batch.num_given_tokens
 
+    def leave_out(self, seconds: float) -> None:
+        """Take time that was not training (an evaluation) out of the rate."""
+        self._since += seconds
+
     def drain(self, accelerator: Accelerator) -> dict[str, float]:
         """The metrics over all processes since the last call, under their names; starts anew."""
         sums = sum((_sums_of(part, rewards) for part, rewards in self._pending), PairSums())
@@ -47,9 +49,8 @@ class TrainingMeter:
         reduced = accelerator.reduce(vector, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
         total, (num_tokens, num_given) = PairSums.from_vector(reduced[:-2]), reduced[-2:]
         seconds = time.perf_counter() - self._since
-        self.num_episodes += total.num_comparisons
         self._restart()
-        metrics = total.as_dict("rm/") | {"episode": self.num_episodes}
+        metrics = total.as_dict("rm/")
         if num_given:
             metrics["tokens_per_second"] = float(num_tokens / seconds)
             metrics["tokens_saved"] = float(1 - num_tokens / num_given)

@@ -38,6 +38,9 @@ from plaudit.training.sampling import GroupBatchSampler
 
 __all__ = ["RewardTrainer"]
 
+_STATE = "RewardTrainer"
+"""Name under which a checkpoint's state file keeps what is ours."""
+
 
 class RewardTrainer(Trainer):
     """Train a reward model on preference groups.
@@ -84,9 +87,12 @@ class RewardTrainer(Trainer):
         reward_model = _reward_model(model, args, tokenizer)
         self.renderer = Renderer(tokenizer, render=args.render, eos_token=args.eos_token)
         self.meter = TrainingMeter()
+        self._num_episodes: Tensor | None = None  # comparisons trained on, over all processes
         self.base_model_name = model if isinstance(model, str) else model.config.name_or_path
         train_groups = None if train_dataset is None else self._prepare(train_dataset, args)
-        if isinstance(train_groups, TokenStream):  # accelerate would cut batches of tensors apart to send them
+        if isinstance(
+            train_groups, TokenStream
+        ):  # accelerate would cut batches of tensors apart to send them
             cast(Any, args.accelerator_config).dispatch_batches = False
         super().__init__(
             model=cast(nn.Module, reward_model),
@@ -149,10 +155,14 @@ class RewardTrainer(Trainer):
                 batches.append(next(epoch_iterator))
             except StopIteration:
                 break
-        weight = torch.tensor(
-            sum(batch.total_weight for batch in batches), dtype=torch.float64, device=device
-        )
-        return batches, self.accelerator.reduce(weight, reduction="sum")  # type: ignore[return-value]
+        counts = [(batch.total_weight, batch.num_comparisons) for batch in batches]
+        step = torch.tensor(counts, dtype=torch.float64, device=device).reshape(-1, 2).sum(0)
+        weight, num_comparisons = cast(Tensor, self.accelerator.reduce(step, reduction="sum"))
+        if self._num_episodes is None:  # at the start of a run, and of one that continues
+            saved = cast(dict[str, Any], self.state.stateful_callbacks).get(_STATE, {})
+            self._num_episodes = num_comparisons.new_tensor(saved.get("num_episodes", 0))
+        self._num_episodes += num_comparisons
+        return batches, weight
 
     def training_step(
         self,
@@ -207,6 +217,8 @@ class RewardTrainer(Trainer):
         if "loss" in logs:
             learning_rate = logs.get("learning_rate")
             logs |= self.meter.drain(self.accelerator)
+            if self._num_episodes is not None:
+                logs["episode"] = int(self._num_episodes)
             if learning_rate is not None:
                 logs["rm/lr"] = learning_rate
         super().log(logs, start_time)
@@ -243,6 +255,7 @@ class RewardTrainer(Trainer):
         self.last_eval_rewards = scored
         metrics = self._metrics_of(scored, metric_key_prefix)
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
+        self.meter.leave_out(time.time() - start)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, cast(Any, metrics)
@@ -303,6 +316,14 @@ class RewardTrainer(Trainer):
         )
         torch.save(self.args, folder / "training_args.bin")
         return None
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Trainer's checkpoint, with the number of comparisons seen in its state file."""
+        if self._num_episodes is not None:
+            cast(dict[str, Any], self.state.stateful_callbacks)[_STATE] = {
+                "num_episodes": int(self._num_episodes)
+            }
+        super()._save_checkpoint(model, trial)
 
     def _record(self) -> ModelRecord:
         scored = self.last_eval_rewards
