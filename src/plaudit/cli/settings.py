@@ -59,6 +59,9 @@ def parse_settings(
     problems: list[PlauditError] = []
     given = {name: _words(value) for name, value in from_file.items()} | dict(flags)
     for name, words in given.items():
+        if name not in flags and _is_default(name, from_file[name]):
+            values[name] = from_file[name]  # run.yaml holds every default; some are no word that could be typed
+            continue
         where = flag_of(name) if name in flags else f"{name} (in the configuration file)"
         field, words = _field_and_words(name, words)
         if field not in setting_names():
@@ -130,6 +133,10 @@ def _parser() -> _Parser:
 @cache
 def _hints() -> dict[str, Any]:
     return get_type_hints(RewardConfig)
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return name in setting_names() and type(value) is type(default_of(name)) and value == default_of(name)
 
 
 def _field_and_words(name: str, words: Any) -> tuple[str, Any]:

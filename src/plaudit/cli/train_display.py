@@ -14,7 +14,7 @@ from plaudit.preferences import Preferences
 from plaudit.tokens import TokenTable
 from plaudit.training import RewardTrainer
 
-__all__ = ["evaluation_table", "start_panel"]
+__all__ = ["end_lines", "evaluation_table", "start_panel"]
 
 
 def start_panel(trainer: RewardTrainer, parts: Sequence[Preferences], checkpoint: Path | None) -> Panel:
@@ -25,9 +25,11 @@ def start_panel(trainer: RewardTrainer, parts: Sequence[Preferences], checkpoint
     grid.add_column(overflow="fold")
     grid.add_row("model", Text(f"{trainer.base_model_name}: {model.origin}"))
     grid.add_row("attention", Text(f"{model.attention_backend} ({model.attention_reason})"))
-    for name, preferences in zip(("training data", "evaluation data"), parts, strict=False):
-        grid.add_row(name, Text(preferences.report.summary()))
-    grid.add_row("tokens", Text("\n".join(_token_lines(trainer))))
+    grid.add_row("training data", Text(parts[0].report.summary()))
+    grid.add_row("tokens", Text(_tokens(trainer.train_groups)))
+    if len(parts) > 1:
+        grid.add_row("evaluation data", Text(_evaluation_data(parts[0], parts[1])))
+        grid.add_row("tokens", Text(_tokens(trainer.eval_dataset)))
     grid.add_row("steps", Text(_steps(trainer)))
     if checkpoint is not None:
         grid.add_row("goes on from", Text(str(checkpoint)))
@@ -60,8 +62,15 @@ def end_lines(trainer: RewardTrainer, folder: Path) -> Group:
     return Group(*([table] if table else []), grid)
 
 
-def _token_lines(trainer: RewardTrainer) -> list[str]:
-    return trainer.train_groups.report.summary() if isinstance(trainer.train_groups, TokenTable) else ["streamed"]
+def _evaluation_data(train: Preferences, evaluation: Preferences) -> str:
+    report = evaluation.report
+    if report.sources != train.report.sources:
+        return report.summary()
+    return f"{report.num_groups:,} groups of the same source, held out by prompt"
+
+
+def _tokens(groups: object) -> str:
+    return "\n".join(groups.report.summary()) if isinstance(groups, TokenTable) else "read as they come"
 
 
 def _steps(trainer: RewardTrainer) -> str:

@@ -43,17 +43,10 @@ def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenT
         return dataset
     if isinstance(dataset, GroupDataset):
         return dataset.groups
-    limits = LengthLimits(
-        max_length=args.max_length,
-        max_prompt_length=args.max_prompt_length,
-        on_overlength=args.on_overlength,  # type: ignore[arg-type]
-    )
-    if isinstance(dataset, datasets.Dataset) and is_pretokenized(dataset.column_names):
-        rows = cast("Iterable[Mapping[str, Any]]", dataset)
-        groups: TokenTable | TokenStream = table_of_token_ids(rows, limits=limits)
-    else:
-        preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer, args)
-        groups = tokenize_preferences(preferences, renderer, limits, num_proc=args.dataset_num_proc)
+    # Several processes: the first one tokenises into a folder of the run, the others find it there.
+    cache_dir = Path(str(args.output_dir)) / "data" if args.world_size > 1 else None
+    with args.main_process_first(desc="reading preference data"):
+        groups = _read_and_tokenize(dataset, renderer, args, cache_dir)
     if isinstance(groups, TokenTable):
         for line in groups.report.summary():
             log.info(line)
@@ -64,6 +57,23 @@ def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenT
                 fix="Check the data and --max-length.",
             )
     return groups
+
+
+def _read_and_tokenize(
+    dataset: Any, renderer: Renderer, args: RewardConfig, cache_dir: Path | None
+) -> TokenTable | TokenStream:
+    limits = LengthLimits(
+        max_length=args.max_length,
+        max_prompt_length=args.max_prompt_length,
+        on_overlength=args.on_overlength,  # type: ignore[arg-type]
+    )
+    if isinstance(dataset, datasets.Dataset) and is_pretokenized(dataset.column_names):
+        rows = cast("Iterable[Mapping[str, Any]]", dataset)
+        return table_of_token_ids(rows, limits=limits)
+    preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer, args)
+    return tokenize_preferences(
+        preferences, renderer, limits, num_proc=args.dataset_num_proc, cache_dir=cache_dir
+    )
 
 
 def transcripts_as(renderer: Renderer, choice: str) -> str:
