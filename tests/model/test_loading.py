@@ -215,7 +215,9 @@ def test_a_hub_id_loads_from_the_hubs_cache(reward_folder: Path, tmp_path: Path)
     shutil.copytree(reward_folder, snapshot)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
-    script = "import plaudit; print(plaudit.Scorer.from_pretrained('acme/reward').score('the cat', ['sat'])[0])"
+    script = (
+        "import plaudit; print(plaudit.Scorer.from_pretrained('acme/reward').score('the cat', ['sat'])[0])"
+    )
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False

@@ -11,7 +11,9 @@ from stand_ins.tokenizers import build_tokenizer
 
 __all__ = ["PAIRS", "write_causal_model", "write_reward_model"]
 
-_WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "happily", "slowly", "never", "often", "because", "when", "it", "was", "raining"]
+_WORDS = (
+    "the a cat dog sat ran on under mat tree happily slowly never often because when it was raining"
+).split()  # fmt: skip
 
 
 def _sentence(seed: int, length: int) -> str:
@@ -44,7 +46,9 @@ def _config(num_tokens: int, **settings: int):
     return AutoConfig.for_model("llama", **{**sizes, **settings})
 
 
-def write_reward_model(folder: Path, *, seed: int = 0, chat_template: str | None = None, **settings: int) -> Path:
+def write_reward_model(
+    folder: Path, *, seed: int = 0, chat_template: str | None = None, **settings: int
+) -> Path:
     """A sequence-classification folder with a head whose rewards differ visibly."""
     tokenizer = build_tokenizer(_TEXTS, chat_template=chat_template)
     config = _config(len(tokenizer), **settings)

@@ -1,4 +1,4 @@
-"""``plaudit demo``: the whole story offline, from nothing: samples, comparisons, training, evaluation, best of n."""
+"""``plaudit demo``: the whole story offline, from samples to best of n."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def write_base_model(folder: Path, texts: Iterable[str], *, seed: int) -> int:
             max_position_embeddings=256,
             # With the usual 0.02 a width of 64 begins with near-uniform attention, and learns later.
             initializer_range=0.1,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=SPECIAL_TOKENS.index("<pad>"),
+            eos_token_id=SPECIAL_TOKENS.index("</s>"),
             bos_token_id=None,
         )
     )

@@ -41,6 +41,7 @@ def tell(folder: Path, seed: int, num_questions: int, num_test_questions: int, n
     what = f"A Llama of {num_parameters:,} parameters with random weights ({folder / 'base'}), {num_steps} steps."
     _say(console, "3. Training", what)
     trainer = _train(folder, train_groups, test_groups, seed, num_steps)
+    assert trainer.last_eval_rewards is not None, "it was evaluated at its last step"
     console.print(sample_table(trainer.last_eval_rewards, trainer.renderer, 3))
     _say(console, "4. Evaluation on questions it has not seen", "")
     scorer = Scorer.from_pretrained(folder / "model", device=trainer.args.device)
@@ -74,9 +75,7 @@ def _groups(records: Sequence[dict[str, Any]]) -> Preferences:
     return read_preferences(groups_from_samples(records, verify=verify), progress=False)
 
 
-def _train(
-    folder: Path, train: Preferences, test: Preferences, seed: int, num_steps: int
-) -> RewardTrainer:
+def _train(folder: Path, train: Preferences, test: Preferences, seed: int, num_steps: int) -> RewardTrainer:
     config = RewardConfig(
         output_dir=str(folder / "model"),
         per_device_train_batch_size=16,
@@ -96,9 +95,7 @@ def _train(
         dataloader_pin_memory=False,
         seed=seed,
     )
-    trainer = RewardTrainer(
-        str(folder / "base"), args=config, train_dataset=train, eval_dataset=test
-    )
+    trainer = RewardTrainer(str(folder / "base"), args=config, train_dataset=train, eval_dataset=test)
     trainer.train()
     trainer.save_model()
     return trainer
@@ -130,8 +127,8 @@ def _describe_data(folder: Path, train: Sequence[dict[str, Any]], test: Sequence
     wrong = next((s["text"] for s in first["samples"] if not s["is_correct"]), "")
     share = sum(s["is_correct"] for r in train for s in r["samples"]) / (len(train) * NUM_SAMPLES)
     return (
-        f"{len(train):,} questions to learn from ({folder / 'train.jsonl'}) and {len(test):,} others to be tested on "
-        f"({folder / 'test.jsonl'}), {NUM_SAMPLES} answers each, {share:.0%} of them right.\n"
+        f"{len(train):,} questions to learn from ({folder / 'train.jsonl'}) and {len(test):,} others to be "
+        f"tested on ({folder / 'test.jsonl'}), {NUM_SAMPLES} answers each, {share:.0%} of them right.\n"
         f"A question:     {first['prompt']}\nA wrong answer: {wrong}\nA right answer (to another): {right}"
     )
 

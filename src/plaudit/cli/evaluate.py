@@ -26,19 +26,26 @@ HELP = (
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False),
+    ],
     data: Annotated[
-        list[str], typer.Option(help="Comparisons: a file, folder, glob or hub id. Repeatable.", show_default=False)
+        list[str],
+        typer.Option(help="Comparisons: a file, folder, glob or hub id. Repeatable.", show_default=False),
     ],
     output_dir: Annotated[
         Path | None,
-        typer.Option(help="Write [bold]results.json[/] and [bold]rows.parquet[/] (every row's rewards) here."),
+        typer.Option(
+            help="Write [bold]results.json[/] and [bold]rows.parquet[/] (every row's rewards) here."
+        ),
     ] = None,
     ties: Annotated[str, typer.Option(help="What equal rewards count for: zero or half.")] = "zero",
     limit: Annotated[int | None, typer.Option(help="Only the first so many groups.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only, and the table.")] = False,
     max_length: Annotated[
-        int | None, typer.Option(help="Longest sequence, in tokens.", rich_help_panel=DATA, show_default="no limit")
+        int | None,
+        typer.Option(help="Longest sequence, in tokens.", rich_help_panel=DATA, show_default="no limit"),
     ] = None,
     on_overlength: Annotated[
         str, typer.Option(help="drop, truncate-prompt or error.", rich_help_panel=DATA)
@@ -46,7 +53,8 @@ def evaluate(
     transcripts: Annotated[
         str,
         typer.Option(
-            help="Human/Assistant transcripts as messages, as text, or auto: as in training.", rich_help_panel=DATA
+            help="Human/Assistant transcripts as messages, as text, or auto: as in training.",
+            rich_help_panel=DATA,
         ),
     ] = "auto",
     group_by_prompt: Annotated[
@@ -54,7 +62,9 @@ def evaluate(
     ] = False,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="A column's name in your data: [bold]ours=theirs[/]. Repeatable.", rich_help_panel=DATA),
+        typer.Option(
+            help="A column's name in your data: [bold]ours=theirs[/]. Repeatable.", rich_help_panel=DATA
+        ),
     ] = None,
     on_bad_record: Annotated[
         str, typer.Option(help="error or skip, which writes them down.", rich_help_panel=DATA)
@@ -63,15 +73,24 @@ def evaluate(
         str, typer.Option(help="auto, sdpa, flex, varlen or padded.", rich_help_panel=MODEL)
     ] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL)
+        str,
+        typer.Option(
+            help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL
+        ),
     ] = "auto",
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"),
+        typer.Option(
+            help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"
+        ),
     ] = None,
     max_tokens_per_pass: Annotated[
         int | None,
-        typer.Option(help="Computed tokens in one pass: bounds memory.", rich_help_panel=MODEL, show_default="by device"),
+        typer.Option(
+            help="Computed tokens in one pass: bounds memory.",
+            rich_help_panel=MODEL,
+            show_default="by device",
+        ),
     ] = None,
 ) -> None:
     """Measure how well a reward model agrees with comparisons; `HELP` is its page."""
@@ -115,7 +134,9 @@ def evaluate(
         )
         result.print(results())
         if output_dir is not None and not quiet:
-            messages().print(f"{output_dir}/results.json, {output_dir}/rows.parquet", highlight=False, markup=False)
+            messages().print(
+                f"{output_dir}/results.json, {output_dir}/rows.parquet", highlight=False, markup=False
+            )
 
 
 def register(app: typer.Typer) -> None:

@@ -44,6 +44,8 @@ def _device(name: str | None) -> torch.device | None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise PlauditError(
-            f"the device {name!r} cannot be used ({reason})", where="--device", fix="Give cpu, cuda or cuda:<n>."
+            f"the device {name!r} cannot be used ({reason})",
+            where="--device",
+            fix="Give cpu, cuda or cuda:<n>.",
         ) from error
     return device

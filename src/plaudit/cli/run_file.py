@@ -59,7 +59,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
         PlauditError: The file is not there, or no YAML mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise PlauditError(
             f"the configuration cannot be read ({error.strerror})", where=str(path), fix="Check the path."
@@ -70,19 +70,19 @@ def read_run_file(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise PlauditError("not a mapping of names to values", where=str(path), fix="Write name: value lines.")
+        raise PlauditError(
+            "not a mapping of names to values", where=str(path), fix="Write name: value lines."
+        )
     return {str(key).replace("-", "_"): value for key, value in content.items() if key != "versions"}
 
 
-def run_file_text(
-    chosen: Mapping[str, Any], defaults: Mapping[str, Any], versions: Mapping[str, str]
-) -> str:
-    """The file's text: what was chosen first, then every default as it was, then the versions."""
+def run_file_text(chosen: Mapping[str, Any], defaults: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """The file's text: what was chosen first, then every default as it was, then versions."""
     parts = [
         f"# Written by plaudit {versions.get('plaudit', '')}. Run it again with:\n"
         f"#   plaudit train --config {RUN_FILE} --output-dir another-folder\n",
         _dump(chosen),
-        "\n# Not given, so at their defaults:\n",
+        "\n# At their defaults:\n",
         _dump(defaults),
         "\n# What it ran with (not read by --config):\n",
         _dump({"versions": dict(versions)}),
@@ -125,7 +125,9 @@ def find_start(folder: Path, run: Mapping[str, Any], *, resume: str, overwrite: 
             fix="Give another --output-dir; or --overwrite to replace it; or the settings it was started with.",
         )
     checkpoint = last_whole_checkpoint(folder)
-    log.info("%s: %s", folder, f"going on from {checkpoint.name}" if checkpoint else "no whole checkpoint yet")
+    log.info(
+        "%s: %s", folder, f"going on from {checkpoint.name}" if checkpoint else "no whole checkpoint yet"
+    )
     return checkpoint
 
 
@@ -163,7 +165,13 @@ def _remove_earlier_run(folder: Path) -> None:
     """Checkpoints and settings of the earlier run; the model is replaced when this one ends."""
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    for name in (RUN_FILE, "trainer_state.json", "train_results.json", "eval_results.json", "all_results.json"):
+    for name in (
+        RUN_FILE,
+        "trainer_state.json",
+        "train_results.json",
+        "eval_results.json",
+        "all_results.json",
+    ):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -25,25 +25,33 @@ MODEL = "Model"
 HELP = (
     "Add a reward to every line of a file.\n\n"
     "[bold]plaudit score my-reward-model --input answers.jsonl --output scored.jsonl[/]\n\n"
-    "A line is a JSON object with [bold]prompt[/] and [bold]completion[/], or [bold]completions[/], or with a whole "
-    "conversation as [bold]messages[/]. It gets a [bold]reward[/], or [bold]rewards[/]; its other fields and the "
-    "order stay. Prompts that lines have in common are computed once. An interrupted run goes on when the same "
-    "command is given again."
+    "A line is a JSON object with [bold]prompt[/] and [bold]completion[/], or [bold]completions[/], or with a "
+    "whole conversation as [bold]messages[/]. It gets a [bold]reward[/], or [bold]rewards[/]; its other fields "
+    "and the order stay. Prompts that lines have in common are computed once. An interrupted run "
+    "goes on when the same command is given again."
 )
 
 
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False),
+    ],
     input: Annotated[
         str, typer.Option("--input", "-i", help="JSON lines, also .gz or .zst; [bold]-[/] is standard input.")
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Where they go, also .gz or .zst; [bold]-[/] is standard output.")
+        str,
+        typer.Option(
+            "--output", "-o", help="Where they go, also .gz or .zst; [bold]-[/] is standard output."
+        ),
     ],
     details: Annotated[bool, typer.Option("--details", help="Add [bold]num_tokens[/] too.")] = False,
     on_bad_record: Annotated[
         str,
-        typer.Option(help="[bold]error[/] stops; [bold]skip[/] writes the record with a null reward and its error."),
+        typer.Option(
+            help="[bold]error[/] stops; [bold]skip[/] writes the record with a null reward and its error."
+        ),
     ] = "error",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only.")] = False,
@@ -51,15 +59,24 @@ def score(
         str, typer.Option(help="auto, sdpa, flex, varlen or padded.", rich_help_panel=MODEL)
     ] = "auto",
     dtype: Annotated[
-        str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL)
+        str,
+        typer.Option(
+            help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL
+        ),
     ] = "auto",
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"),
+        typer.Option(
+            help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"
+        ),
     ] = None,
     max_tokens_per_pass: Annotated[
         int | None,
-        typer.Option(help="Computed tokens in one pass: bounds memory.", rich_help_panel=MODEL, show_default="by device"),
+        typer.Option(
+            help="Computed tokens in one pass: bounds memory.",
+            rich_help_panel=MODEL,
+            show_default="by device",
+        ),
     ] = None,
 ) -> None:
     """Add a reward to every line of a file; `HELP` is its page."""
@@ -121,7 +138,14 @@ def _progress(
     if not (enabled and sys.stderr.isatty()):
         yield None, None
         return
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     total = os.path.getsize(source) if os.path.isfile(source) else None

@@ -60,7 +60,9 @@ def parse_settings(
     given = {name: _words(value) for name, value in from_file.items()} | dict(flags)
     for name, words in given.items():
         if name not in flags and _is_default(name, from_file[name]):
-            values[name] = from_file[name]  # run.yaml holds every default; some are no word that could be typed
+            values[name] = from_file[
+                name
+            ]  # run.yaml holds every default; some are no word that could be typed
             continue
         where = flag_of(name) if name in flags else f"{name} (in the configuration file)"
         field, words = _field_and_words(name, words)

@@ -59,9 +59,7 @@ def train(
             "[bold]path=0.5[/] takes half of one, [bold]path=1000[/] a thousand groups."
         ),
     ] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option(help="Where checkpoints, model and metrics go.")
-    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where checkpoints, model and metrics go.")] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="A YAML file with any of these options by name; flags override it."),
@@ -86,11 +84,15 @@ def train(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="A column's name in your data: [bold]ours=theirs[/]. Repeatable.", rich_help_panel=DATA),
+        typer.Option(
+            help="A column's name in your data: [bold]ours=theirs[/]. Repeatable.", rich_help_panel=DATA
+        ),
     ] = None,
     on_bad_record: Annotated[
         str | None,
-        typer.Option(help="[bold]error[/] (default) or [bold]skip[/], which writes them down.", rich_help_panel=DATA),
+        typer.Option(
+            help="[bold]error[/] (default) or [bold]skip[/], which writes them down.", rich_help_panel=DATA
+        ),
     ] = None,
     resume: Annotated[
         str,
@@ -109,7 +111,11 @@ def train(
     help_all: Annotated[
         bool,
         typer.Option(
-            "--help-all", callback=_print_all_settings, is_eager=True, help="Every setting.", rich_help_panel=RUN
+            "--help-all",
+            callback=_print_all_settings,
+            is_eager=True,
+            help="Every setting.",
+            rich_help_panel=RUN,
         ),
     ] = False,
 ) -> None:
@@ -129,7 +135,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _train(
-    given: dict[str, Any], leftover: list[str], config: Path | None, *, resume: str, overwrite: bool, quiet: bool
+    given: dict[str, Any],
+    leftover: list[str],
+    config: Path | None,
+    *,
+    resume: str,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     from plaudit.cli.train_display import end_lines, start_panel
     from plaudit.cli.train_run import begin, build_trainer, finish, resolve_run, start_of

@@ -53,7 +53,9 @@ def print_settings(console: Console) -> None:
     console.print(_panel("Settings of reward models", [(name, _help(name)) for name in own]))
     others = [(name, text) for name, text in MOST_USED.items() if name in setting_names()]
     console.print(_panel("Most used settings of transformers.TrainingArguments", others))
-    console.print(Text("All others: plaudit train --help-all. Booleans: --bf16 false. Nothing: --max-length none."))
+    console.print(
+        Text("All others: plaudit train --help-all. Booleans: --bf16 false. Nothing: --max-length none.")
+    )
 
 
 def print_all_settings(console: Console) -> None:
@@ -83,7 +85,9 @@ def _panel(title: str, entries: Sequence[tuple[str, str]]) -> Panel:
     grid.add_column()
     for name, text in entries:
         default = _shown(default_of(name))
-        grid.add_row(flag_of(name), Text.assemble(text, " " if text else "", (f"[default: {default}]", "dim")))
+        grid.add_row(
+            flag_of(name), Text.assemble(text, " " if text else "", (f"[default: {default}]", "dim"))
+        )
     return Panel(grid, title=title, title_align="left", border_style="dim")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.cli.reading import read_sources
-from plaudit.cli.run_file import RUN_FILE, find_start, read_run_file, run_file_text, write_run_file
+from plaudit.cli.run_file import find_start, read_run_file, run_file_text, write_run_file
 from plaudit.cli.settings import (
     build_config,
     default_of,
@@ -26,7 +26,7 @@ from plaudit.tokens import Renderer, load_tokenizer
 from plaudit.training import RewardConfig, RewardTrainer
 from plaudit.training.progress import RewardProgress
 
-__all__ = ["TrainingRun", "build_trainer", "finish", "resolve_run", "start_of"]
+__all__ = ["TrainingRun", "begin", "build_trainer", "finish", "resolve_run", "start_of"]
 
 EVALS_PER_RUN = 4
 """Evaluations when nothing is said about them (assumed: enough to see a curve, cheap beside the training)."""
@@ -50,17 +50,17 @@ class TrainingRun:
         return Path(self.config.output_dir)
 
     def as_plain(self) -> dict[str, Any]:
-        """What was chosen, as plain values for ``run.yaml``."""
-        return self.options.as_plain() | dict(self.chosen)
+        """What differs from the defaults, as plain values for ``run.yaml``."""
+        chosen = {name: value for name, value in self.chosen.items() if value != default_of(name)}
+        return self.options.as_plain() | chosen
 
     def defaults(self) -> dict[str, Any]:
-        """The settings that were not given, at their defaults."""
-        return {name: default_of(name) for name in setting_names() if name not in self.chosen}
+        """The settings that are at their defaults."""
+        plain = self.as_plain()
+        return {name: default_of(name) for name in setting_names() if name not in plain}
 
 
-def resolve_run(
-    given: Mapping[str, Any], leftover: Sequence[str], config_path: Path | None
-) -> TrainingRun:
+def resolve_run(given: Mapping[str, Any], leftover: Sequence[str], config_path: Path | None) -> TrainingRun:
     """The run that flags and file describe.
 
     Args:
@@ -189,10 +189,10 @@ def _config(chosen: Mapping[str, Any], problems: list[PlauditError]) -> RewardCo
     """The configuration, or all problems in one error."""
     try:
         config = build_config({"output_dir": os.curdir} | dict(chosen))
+        if not problems:
+            return config
     except PlauditError as error:
         problems.append(error)
-    if not problems:
-        return config
     if len(problems) == 1:
         raise problems[0]
     lines = "".join(f"\n  {problem}" for problem in problems)
