@@ -93,7 +93,7 @@ def test_json_makes_an_object():
 
 def test_yaml_reads_a_number_without_a_point_in_its_exponent_as_the_number():
     # PyYAML takes 1e-5 for text, since YAML 1.1 wants a point.
-    assert from_yaml("learning_rate: 1e-5\nmax-length: 12\n") == {"learning_rate": 1e-5, "max_length": 12}
+    assert from_yaml("learning_rate: 1e-5\nmax_length: 12\n") == {"learning_rate": 1e-5, "max_length": 12}
 
 
 def test_yaml_no_is_the_word_no_where_a_word_is_wanted():

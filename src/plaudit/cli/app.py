@@ -26,12 +26,13 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         from importlib.metadata import version
 
         typer.echo(f"plaudit {version('plaudit')}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -41,16 +41,17 @@ class TrainCommand(TyperCommand):
         print_settings(help_page())
 
 
-def _print_all_settings(asked: bool) -> None:
+def _print_all_settings(asked: bool) -> bool:
     if asked:
         from plaudit.cli.train_help import print_all_settings
 
         print_all_settings(help_page())
         raise typer.Exit
+    return asked
 
 
 def train(
-    context: typer.Context,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="SETTINGS", hidden=True)] = None,
     model: Annotated[str | None, typer.Option(help="What to start from: a folder or a hub id.")] = None,
     data: Annotated[
         list[str] | None,
@@ -125,12 +126,12 @@ def train(
     given |= {"column": column, "on_bad_record": on_bad_record}
     set_up_output(quiet=quiet)
     with interruptible("Give the same command again: it goes on from the last whole checkpoint."):
-        _train(given, context.args, config, resume=resume, overwrite=overwrite, quiet=quiet)
+        _train(given, settings or [], config, resume=resume, overwrite=overwrite, quiet=quiet)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    takes_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    takes_settings = {"ignore_unknown_options": True}
     app.command("train", cls=TrainCommand, help=HELP, context_settings=takes_settings)(train)
 
 
@@ -143,7 +144,7 @@ def _train(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    from plaudit.cli.train_display import end_lines, start_panel
+    from plaudit.cli.train_display import print_end, start_panel
     from plaudit.cli.train_run import begin, build_trainer, finish, resolve_run, start_of
 
     run = resolve_run(given, leftover, config)
@@ -156,7 +157,7 @@ def _train(
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finish(trainer, outcome.metrics)
     if is_main and not quiet:
-        results().print(end_lines(trainer, run.folder))
+        print_end(results(), trainer, run.folder)
 
 
 def _repeat_flags(words: list[str], flags: tuple[str, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +14,7 @@ from plaudit.preferences import Preferences
 from plaudit.tokens import TokenTable
 from plaudit.training import RewardTrainer
 
-__all__ = ["end_lines", "evaluation_table", "start_panel"]
+__all__ = ["evaluation_table", "print_end", "start_panel"]
 
 
 def start_panel(trainer: RewardTrainer, parts: Sequence[Preferences], checkpoint: Path | None) -> Panel:
@@ -50,16 +50,18 @@ def evaluation_table(trainer: RewardTrainer) -> Table | None:
     return table
 
 
-def end_lines(trainer: RewardTrainer, folder: Path) -> Group:
-    """Where everything is, and what to do next."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold")
-    grid.add_row("model", Text(f"{folder}  (plain transformers: AutoModelForSequenceClassification)"))
-    grid.add_row("metrics", Text(str(folder / "all_results.json")))
-    grid.add_row("settings", Text(str(folder / "run.yaml")))
-    grid.add_row("next", Text(f"plaudit eval {folder} --data <comparisons it has not seen>"))
+def print_end(console: Console, trainer: RewardTrainer, folder: Path) -> None:
+    """The evaluations, where everything is, and what to do next."""
     table = evaluation_table(trainer)
-    return Group(*([table] if table else []), grid)
+    if table is not None:
+        console.print(table)
+    for name, text in (
+        ("model", f"{folder}  (plain transformers: AutoModelForSequenceClassification)"),
+        ("metrics", str(folder / "all_results.json")),
+        ("settings", str(folder / "run.yaml")),
+        ("next", f"plaudit eval {folder} --data <comparisons it has not seen>"),
+    ):
+        console.print(Text.assemble((f"{name:10}", "bold"), text), soft_wrap=True)
 
 
 def _evaluation_data(train: Preferences, evaluation: Preferences) -> str:

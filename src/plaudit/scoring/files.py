@@ -209,7 +209,7 @@ def _output(
         yield sys.stdout.buffer, 0
         return
     path, part, note = Path(target), Path(target + ".part"), Path(target + ".part.run")
-    _check_target(source, path, overwrite)
+    _check_files(source, path, overwrite)
     run = json.dumps(_run_of(scorer, source, details))
     num_done = _whole_lines(part) if note.is_file() and note.read_text() == run and source != STANDARD else 0
     if part.exists() and not num_done:
@@ -223,7 +223,9 @@ def _output(
     note.unlink()
 
 
-def _check_target(source: str, path: Path, overwrite: bool) -> None:
+def _check_files(source: str, path: Path, overwrite: bool) -> None:
+    if source != STANDARD and not Path(source).is_file():
+        raise PlauditError("there is no such file", where=source, fix="Check the path.")
     if source != STANDARD and path.exists() and Path(source).exists() and path.samefile(source):
         raise PlauditError("input and output are the same file", where=str(path), fix="Name another output.")
     if path.exists() and not overwrite:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from transformers import TrainingArguments
+from transformers.utils import is_torch_bf16_gpu_available
 
 from plaudit.errors import PlauditError, unknown_choice
 from plaudit.model import ATTENTION_CHOICES
@@ -33,7 +34,7 @@ class RewardConfig(TrainingArguments):
     gradient_checkpointing: bool = option(
         True, "Recompute activations in the backward pass: less memory, about a fifth more time."
     )
-    bf16: bool | None = option(None, "bfloat16 autocast; on unless fp16 is, or it is set to false.")
+    bf16: bool | None = option(None, "bfloat16 autocast; on where the device can, unless fp16 is on.")
     remove_unused_columns: bool = option(False, "Has no effect: columns are read when groups are built.")
 
     max_length: int | None = option(
@@ -73,7 +74,9 @@ class RewardConfig(TrainingArguments):
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
 
     def __post_init__(self) -> None:
-        self.bf16 = not self.fp16 if self.bf16 is None else self.bf16
+        if self.bf16 is None:
+            # Where there is no device for it, transformers refuses bf16 unless the CPU is asked for by name.
+            self.bf16 = not self.fp16 and (self.use_cpu or is_torch_bf16_gpu_available())
         problems = list(self._problems())
         if problems:
             raise PlauditError(
