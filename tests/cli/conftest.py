@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stand_ins.folders import PAIRS, write_causal_model, write_reward_model
 
 from plaudit.cli import main
+from stand_ins.folders import PAIRS, write_causal_model, write_reward_model
 
 PROGRAM = Path(sys.executable).with_name("plaudit")
 

@@ -64,6 +64,16 @@ def test_the_same_seed_asks_the_same_questions():
     assert list(make_records(20, seed=5)) == list(make_records(20, seed=5)) != list(make_records(20, seed=6))
 
 
+def test_the_same_seed_gives_the_same_model(plaudit: Run, tmp_path: Path):
+    sizes = ["--num-questions", 40, "--num-test-questions", 8, "--steps", 3, "--seed", 4]
+    folders = [tmp_path / "one", tmp_path / "other"]
+    weights = []
+    for folder in folders:
+        assert plaudit("demo", "--output-dir", folder, *sizes).status == 0
+        weights.append((folder / "model" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_the_demo_runs_through_and_its_folder_works(plaudit: Run, tmp_path: Path):
     folder = tmp_path / "demo"
     sizes = ["--num-questions", 60, "--num-test-questions", 20, "--steps", 4]

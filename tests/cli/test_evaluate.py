@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from stand_ins.folders import PAIRS
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from stand_ins.folders import PAIRS
 
 Run = Callable[..., Any]
 

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import PROGRAM
 
 Run = Callable[..., Any]
 
@@ -73,7 +73,7 @@ def test_what_was_skipped_and_what_is_blank_is_said(plaudit: Run, reward_model: 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(reward_model: Path, tmp_path: Path):
     reader, writer = os.pipe()
     words = [
-        str(PROGRAM),
+        str(Path(sys.executable).with_name("plaudit")),
         "score",
         str(reward_model),
         "--input",

@@ -197,9 +197,9 @@ def test_a_leak_between_branches_sends_the_model_to_padded(monkeypatch: pytest.M
 
     def forgetful(tree, tile, window):
         rows = torch.arange(tile.start, tile.stop)
-        return rows[None] > rows[:, None]
+        return rows[None] <= rows[:, None]
 
-    monkeypatch.setattr(tiled_attention, "_hidden_keys", forgetful)
+    monkeypatch.setattr(tiled_attention, "_visible_keys", forgetful)
     model = prepare_reward_model(build_model("llama"), None)
     assert model.attention_backend == "padded" and "failed its trial" in model.attention_reason
 

@@ -13,13 +13,13 @@ import torch
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stand_ins.folders import write_reward_model
-from stand_ins.tokenizers import CHATML_TEMPLATE
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from plaudit.errors import PlauditError
 from plaudit.scoring import Scorer
 from plaudit.scoring.files import FileScores, score_file
+from stand_ins.folders import write_reward_model
+from stand_ins.tokenizers import CHATML_TEMPLATE
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_compressed_files_are_read_and_written(scorer: Scorer, tmp_path: Path, e
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.jsonl", source.name, target.name])
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -139,9 +139,9 @@ def interrupt(scorer: Scorer, source: str, target: Path, **options: Any) -> None
 
     def on_window(counts: FileScores, num_bytes: int) -> None:
         if counts.num_sequences == 4:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         score_file(scorer, source, str(target), records_per_window=2, on_window=on_window, **options)
 
 

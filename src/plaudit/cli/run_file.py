@@ -156,7 +156,7 @@ def _differences(folder: Path, run: Mapping[str, Any]) -> str:
     changed = [
         f"{name} {earlier[name]!r} there, {run[name]!r} here"
         for name in run
-        if name in earlier and name not in NOT_THE_RUN and False
+        if name in earlier and name not in NOT_THE_RUN and earlier[name] != run[name]
     ]
     return f"the folder belongs to another run: {'; '.join(changed)}" if changed else ""
 

@@ -2,7 +2,8 @@
 
 Each tile is one dense rectangle: scores by a matrix product, the mask, a softmax, a second product. The backward
 pass is written out, because torch's CPU flash kernel is slow there in bf16 (measured: design/002-tiles.md).
-Heads that share a key head are folded into rows, so that a grouped-query tile is one product per key head.
+Heads that share a key head are folded into the rows once per layer, row by row, so that a tile of them is a slice
+and a grouped-query tile is one product per key head.
 
 Memory: with gradients the probabilities of every tile are kept, ``heads * rows * keys`` of the model's dtype per
 layer; gradient checkpointing keeps those of one layer only.
@@ -21,15 +22,15 @@ from plaudit.tree.tiles import Tile, plan_tiles
 
 __all__ = ["tiled_attention"]
 
-TILE_COST_FLOPS = 5e6
+TILE_COST_FLOPS = 2e6
 """What one more tile costs, in multiply-adds of one matrix product (measured: design/002-tiles.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _MaskedTile:
     tile: Tile
-    hidden: Bool[Tensor, "query key"] | None
-    """True where a query may not see a key, over the last ``key`` keys of the tile; None where it sees all."""
+    bias: Float[Tensor, "query 1 key"] | None
+    """Minus infinity where a query may not see a key, else 0, over the tile's last keys; None where all is seen."""
 
 
 def tiled_attention(
@@ -52,8 +53,9 @@ def tiled_attention(
         softcap: Scores become ``softcap * tanh(score / softcap)`` (Gemma 2, arXiv:2408.00118).
     """
     width = query.shape[1] * query.shape[3]
-    tiles = tree.derive(("tiles", window, width), lambda: _masked_tiles(tree, width, window))
     query, key, value = _in_one_precision(query, key, value)
+    dtype = query.dtype
+    tiles = tree.derive(("tiles", window, width, dtype), lambda: _masked_tiles(tree, width, window, dtype))
     with torch.autocast(query.device.type, enabled=False):  # what autocast would change is already cast
         output = _TiledAttention.apply(query[0], key[0], value[0], tiles, scaling, softcap)
     return output[None]  # type: ignore[index]
@@ -67,13 +69,23 @@ def _in_one_precision(*parts: Tensor) -> list[Tensor]:
     return [part.to(parts[-1].dtype) for part in parts]
 
 
-def _masked_tiles(tree: TreeBatch, width: int, window: int | None) -> list[_MaskedTile]:
+def _masked_tiles(tree: TreeBatch, width: int, window: int | None, dtype: torch.dtype) -> list[_MaskedTile]:
     tiles = plan_tiles(tree.plan, tile_cost=TILE_COST_FLOPS / width, window=window)
-    return [_MaskedTile(tile=tile, hidden=_hidden_keys(tree, tile, window)) for tile in tiles]
+    return [_MaskedTile(tile=tile, bias=_bias(tree, tile, window, dtype)) for tile in tiles]
 
 
-def _hidden_keys(tree: TreeBatch, tile: Tile, window: int | None) -> Bool[Tensor, "query key"] | None:
-    """The mask of a tile: over its own rows, or over all of its keys where a window cuts into the ancestors."""
+def _bias(
+    tree: TreeBatch, tile: Tile, window: int | None, dtype: torch.dtype
+) -> Float[Tensor, "query 1 key"] | None:
+    """What to add to a tile's scores: over its own rows, or over all its keys where a window cuts into them."""
+    visible = _visible_keys(tree, tile, window)
+    if bool(visible.all()):
+        return None
+    bias = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return bias.masked_fill_(~visible, float("-inf"))[:, None]
+
+
+def _visible_keys(tree: TreeBatch, tile: Tile, window: int | None) -> Bool[Tensor, "query key"]:
     device = tree.input_ids.device
     queries = torch.arange(tile.start, tile.stop, device=device)
     if window is None:
@@ -84,72 +96,85 @@ def _hidden_keys(tree: TreeBatch, tile: Tile, window: int | None) -> Bool[Tensor
     if window is not None:
         positions = tree.position_ids[0]
         visible &= positions[queries][:, None] - positions[keys] < window
-    return None if len(queries) == 1 and bool(visible.all()) else ~visible
+    return visible
 
 
 class _TiledAttention(torch.autograd.Function):
-    """Forward and backward over all tiles of one layer."""
+    """Forward and backward over all tiles of one layer. "folded" is [key_head, row * group, dim]."""
 
     @staticmethod
     def forward(ctx, query, key, value, tiles, scaling, softcap):
-        num_heads, num_rows, _ = query.shape
-        output = query.new_empty(num_rows, num_heads, value.shape[-1])
+        num_key_heads, num_rows, value_dim = value.shape
+        group = query.shape[0] // num_key_heads
+        folded = _fold(query, num_key_heads).mul_(scaling)
+        output = query.new_empty(num_key_heads, num_rows * group, value_dim)
         kept: list[Tensor] = []
-        keeps = any(ctx.needs_input_grad[:3])
         for masked in tiles:
-            tile = masked.tile
-            folded = _fold(query, tile, key.shape[0])
-            scores = torch.bmm(folded * scaling, _gather(key, tile).transpose(1, 2))
-            slopes = None
+            rows = _folded_rows(masked.tile, group)
+            scores = torch.bmm(folded[:, rows], _gather(key, masked.tile).transpose(1, 2))
+            slopes = []
             if softcap is not None:
                 capped = torch.tanh(scores / softcap)
-                slopes = 1 - capped * capped if keeps else None
+                slopes = [1 - capped * capped]
                 scores = capped * softcap
-            _hide(scores, masked)
-            probabilities = torch.softmax(scores, dim=-1)
-            mixed = torch.bmm(probabilities, _gather(value, tile))
-            output[tile.start : tile.stop] = _unfold(mixed, num_heads).transpose(0, 1)
-            if keeps:
-                kept.append(probabilities)
-                if slopes is not None:
-                    kept.append(slopes)
-        ctx.save_for_backward(query, key, value, *kept)
-        ctx.tiles, ctx.scaling, ctx.softcap = tiles, scaling, softcap
-        return output
+            _add_bias(scores, masked.bias, group)
+            probabilities = torch.softmax(scores, dim=-1, out=scores)
+            output[:, rows] = torch.bmm(probabilities, _gather(value, masked.tile))
+            if any(ctx.needs_input_grad[:3]):
+                kept += [probabilities, *slopes]
+        ctx.save_for_backward(folded, key, value, *kept)
+        ctx.tiles, ctx.scaling, ctx.softcap, ctx.group = tiles, scaling, softcap, group
+        return _unfold(output, group)
 
     @staticmethod
     def backward(ctx, grad_output):
-        query, key, value, *kept = ctx.saved_tensors
-        stride = 1 if ctx.softcap is None else 2
-        grad_query = torch.empty_like(query)
+        folded, key, value, *kept = ctx.saved_tensors
+        step = 1 if ctx.softcap is None else 2
+        grad_folded = torch.empty_like(folded)
         grad_key, grad_value = torch.zeros_like(key), torch.zeros_like(value)
-        grad_heads = grad_output.transpose(0, 1)
+        grad_mixed = _fold(grad_output.transpose(0, 1), key.shape[0])
         for index, masked in enumerate(ctx.tiles):
-            tile = masked.tile
-            probabilities = kept[index * stride]
-            keys, values = _gather(key, tile), _gather(value, tile)
-            grad_mixed = _fold(grad_heads, tile, key.shape[0])
-            _scatter_add(grad_value, torch.bmm(probabilities.transpose(1, 2), grad_mixed), tile)
-            grad_scores = torch._softmax_backward_data(
-                torch.bmm(grad_mixed, values.transpose(1, 2)), probabilities, -1, probabilities.dtype
+            tile, rows = masked.tile, _folded_rows(masked.tile, ctx.group)
+            probabilities = kept[index * step]
+            _scatter_add(grad_value, torch.bmm(probabilities.transpose(1, 2), grad_mixed[:, rows]), tile)
+            grad_scores = torch.bmm(grad_mixed[:, rows], _gather(value, tile).transpose(1, 2))
+            torch._softmax_backward_data(
+                grad_scores, probabilities, -1, probabilities.dtype, grad_input=grad_scores
             )
-            if stride == 2:
-                grad_scores = grad_scores * kept[index * stride + 1]
-            grad_folded = torch.bmm(grad_scores, keys).mul_(ctx.scaling)
-            grad_query[:, tile.start : tile.stop] = _unfold(grad_folded, query.shape[0])
-            folded = _fold(query, tile, key.shape[0]) * ctx.scaling
-            _scatter_add(grad_key, torch.bmm(grad_scores.transpose(1, 2), folded), tile)
+            if step == 2:
+                grad_scores *= kept[index * step + 1]
+            grad_folded[:, rows] = torch.bmm(grad_scores, _gather(key, tile))
+            _scatter_add(grad_key, torch.bmm(grad_scores.transpose(1, 2), folded[:, rows]), tile)
+        grad_query = _unfold(grad_folded.mul_(ctx.scaling), ctx.group).transpose(0, 1)
         return grad_query, grad_key, grad_value, None, None, None
 
 
-def _fold(heads: Float[Tensor, "head row dim"], tile: Tile, num_key_heads: int) -> Tensor:
-    """The tile's rows with all heads of a key head below each other: [key_head, group * query, dim]."""
-    rows = heads[:, tile.start : tile.stop]
-    return rows.reshape(num_key_heads, -1, rows.shape[-1])
+def _fold(heads: Float[Tensor, "head row dim"], num_key_heads: int) -> Float[Tensor, "key_head folded dim"]:
+    """The heads of a key head below each other, row by row, as a copy."""
+    num_heads, num_rows, dim = heads.shape
+    grouped = heads.reshape(num_key_heads, num_heads // num_key_heads, num_rows, dim).transpose(1, 2)
+    folded = torch.empty(grouped.shape, dtype=heads.dtype, device=heads.device).copy_(grouped)
+    return folded.view(num_key_heads, -1, dim)
 
 
-def _unfold(folded: Float[Tensor, "key_head folded dim"], num_heads: int) -> Float[Tensor, "head query dim"]:
-    return folded.reshape(num_heads, -1, folded.shape[-1])
+def _unfold(folded: Float[Tensor, "key_head folded dim"], group: int) -> Float[Tensor, "row head dim"]:
+    """The inverse of `_fold`, rows first."""
+    num_key_heads, _, dim = folded.shape
+    by_row = folded.view(num_key_heads, -1, group, dim).transpose(0, 1)
+    return by_row.reshape(-1, num_key_heads * group, dim)
+
+
+def _folded_rows(tile: Tile, group: int) -> slice:
+    return slice(tile.start * group, tile.stop * group)
+
+
+def _add_bias(
+    scores: Float[Tensor, "key_head folded key"], bias: Float[Tensor, "query 1 masked"] | None, group: int
+) -> None:
+    """Hide what may not be seen, in place; the bias is over the last keys."""
+    if bias is not None:
+        by_query = scores.view(scores.shape[0], -1, group, scores.shape[-1])
+        by_query[..., -bias.shape[-1] :].add_(bias)
 
 
 def _gather(heads: Float[Tensor, "key_head row dim"], tile: Tile) -> Float[Tensor, "key_head key dim"]:
@@ -164,12 +189,3 @@ def _scatter_add(total: Float[Tensor, "key_head row dim"], part: Tensor, tile: T
     for start, stop in tile.spans:
         total[:, start:stop] += part[:, offset : offset + stop - start]
         offset += stop - start
-
-
-def _hide(scores: Float[Tensor, "key_head folded key"], masked: _MaskedTile) -> None:
-    """Set the scores of keys that a query may not see to minus infinity, in place."""
-    if masked.hidden is None:
-        return
-    num_queries, num_masked = masked.hidden.shape
-    by_query = scores.view(scores.shape[0], -1, num_queries, scores.shape[-1])
-    by_query[..., -num_masked:].masked_fill_(masked.hidden, float("-inf"))
