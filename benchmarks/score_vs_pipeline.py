@@ -88,7 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _measure(
-    model: PreTrainedModel, data: PromptSet, units: list[Prompts], precision: str, rounds: int, max_rounds: int
+    model: PreTrainedModel,
+    data: PromptSet,
+    units: list[Prompts],
+    precision: str,
+    rounds: int,
+    max_rounds: int,
 ) -> Measurement:
     expected = [_sides(model, data)[PIPELINE](unit) for unit in units[:1]]
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
@@ -217,7 +222,17 @@ def _print(data: PromptSet, rows: list[dict[str, Any]], console: Console) -> Non
         f"{first['notes']}",
     )
     for heading in (
-        *("side", "tokens", "median s", "total s", "seq/s", "x pipeline", "x sorted", "spread", "reward diff"),
+        *(
+            "side",
+            "tokens",
+            "median s",
+            "total s",
+            "seq/s",
+            "x pipeline",
+            "x sorted",
+            "spread",
+            "reward diff",
+        ),
         "target",
     ):
         table.add_column(heading, justify="left" if heading in ("side", "target") else "right")

@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from setting.tokenizer import train_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from plaudit.errors import PlauditError
 from plaudit.preferences import PreferenceGroup, read_preferences
 from plaudit.tokens import LengthLimits, Renderer, TokenGroup, tokenize_preferences
+from setting.tokenizer import train_tokenizer
 
 __all__ = ["DATA", "PROJECT", "Corpus", "default_data_folder", "make_batches", "pair_rows", "read_corpus"]
 
@@ -155,5 +155,3 @@ def _select(group: TokenGroup, comparisons: np.ndarray) -> TokenGroup:
         is_tie=np.zeros(num, dtype=np.bool_),
         comparison_index=None,
     )
-
-

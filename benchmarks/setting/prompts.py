@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from setting.tokenizer import train_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from plaudit.errors import PlauditError
+from setting.tokenizer import train_tokenizer
 
 __all__ = ["SCORING_DATA", "K", "PromptSet", "read_prompts"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from setting.corpus import PROJECT
 
 __all__ = ["COLUMNS", "RESULTS", "append_results", "describe_machine"]

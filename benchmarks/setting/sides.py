@@ -17,7 +17,6 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from setting.corpus import pair_rows
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from trl import RewardConfig as TrlConfig
@@ -25,6 +24,7 @@ from trl import RewardTrainer as TrlTrainer
 
 from plaudit.tokens import TokenGroup, TokenTable
 from plaudit.training import RewardConfig, RewardTrainer
+from setting.corpus import pair_rows
 
 __all__ = ["PlauditSide", "Side", "TrlSide"]
 
@@ -70,7 +70,9 @@ class Side:
         """Gradient of every parameter, the weights left as they are."""
         self.accumulate(batch)
         # A copy: accelerate's optimiser may keep the tensors.
-        found = {name: p.grad.float().clone() for name, p in self.model.named_parameters() if p.grad is not None}
+        found = {
+            name: p.grad.float().clone() for name, p in self.model.named_parameters() if p.grad is not None
+        }
         self.model.zero_grad()
         return found
 

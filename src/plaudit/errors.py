@@ -46,9 +46,7 @@ def unknown_choice(name: str, given: object, choices: list[str] | tuple[str, ...
     >>> print(unknown_choice("--attention", "flash", ["auto", "sdpa"]))
     --attention: unknown value 'flash'. Choose one of: auto, sdpa.
     """
-    return PlauditError(
-        f"unknown value {given!r}", where=name, fix=f"Choose one of: {', '.join(choices)}."
-    )
+    return PlauditError(f"unknown value {given!r}", where=name, fix=f"Choose one of: {', '.join(choices)}.")
 
 
 def missing_extra(package: str, extra: str, needed_for: str) -> PlauditError:
