@@ -1,16 +1,19 @@
-"""Training steps on CUDA at 1B and 8B shapes: plaudit's backends against TRL with its best options.
+"""A training step of plaudit against one of TRL's on CUDA, at the shapes of Llama-3.2-1B and Llama-3.1-8B.
 
-Random weights in bfloat16 and AdamW; batches of made-up tokens with the lengths of real data. Per side: seconds,
-pairs/s, tokens/s, peak memory, and utilisation: 6 operations per parameter and token over the time and the card's
-dense bf16 rate, of the distinct tokens that have to be computed and of the nominal ones that TRL's rows have. Each
-backend's rewards are compared with one sequence at a time first. Sides run one after the other, because two models
-of 8B do not fit side by side.
+Random weights are drawn on the device in bfloat16, and all variants share them and one AdamW: only the trainers'
+code, the attention and gradient checkpointing differ. plaudit runs with every attention backend that the device can
+do. Prints and appends time, pairs/s, tokens, the utilisation of the device (MFU), peak memory, and how far each
+side's rewards are from one sequence at a time in float32.
 
-    python benchmarks/gpu.py --shape 1b 8b
-    python benchmarks/gpu.py --device cpu --shape tiny --quick    # all of it at small size, for the tests
-    python benchmarks/gpu.py --write-lengths lengths.jsonl        # where the data is, to be taken along
+No text travels: ids are made up over the prefix structure of real data, which comes from a file of lengths, or from
+the data's statistics where no file is given.
 
-Its rows are open: it has not been run on a GPU yet, and nothing is claimed of one.
+    python benchmarks/gpu.py --write-lengths lengths.json --lengths-from ../shared/data      # where the data is
+    python benchmarks/gpu.py --shape 1b 8b --lengths lengths.json                            # where the GPU is
+    python benchmarks/gpu.py --device cpu --shape tiny                                       # all of it, small
+
+Open: no GPU was at hand when this was written, so ``results.csv`` has no row of it yet. It is written for torch 2.11
+and transformers 5.17 and later, and was run on a CPU only.
 """
 
 from __future__ import annotations
@@ -18,215 +21,340 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
-import itertools
-import json
 import os
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import torch
 from rich.console import Console
+from rich.table import Table
 from setting.corpus import default_data_folder, make_batches, pair_rows, read_corpus
-from setting.lengths import LENGTHS, group_of_lengths, read_lengths
+from setting.lengths import STATISTICS, group_of, made_up_shapes, read_lengths, shape_of, write_lengths
 from setting.models import SHAPES, build_model, num_matrix_parameters
-from setting.results import RESULTS, append_results
-from setting.sides import PlauditSide, Side, TrlSide
+from setting.results import RESULTS, append_results, describe_machine
+from setting.sides import PlauditSide, Side, TrlSide, set_checkpointing
+from setting.timing import Timings, alternate
 from setting.tokenizer import train_tokenizer
-from transformers import PreTrainedModel
+from torch import Tensor
 
 from plaudit.errors import PlauditError
-from plaudit.model import prepare_reward_model
+from plaudit.model import RewardModel, prepare_reward_model, set_backend
 from plaudit.tokens import TokenGroup
 from plaudit.tree import build_tree_batch, num_distinct_tokens
 
 PEAK_FLOPS = 790e12
-"""Dense bf16 rate of an H200 (measured: one 8192 x 8192 x 8192 product, 788 TFLOP/s)."""
+"""Dense bfloat16 on an H200, multiply and add counted as two (measured by others with large matrix products)."""
 
-BACKENDS = {"cuda": ("flex", "varlen"), "cpu": ("sdpa",)}
+BACKENDS = {"cuda": ("flex", "varlen", "sdpa"), "cpu": ("sdpa", "flex")}
+"""Attention backends to try, by device."""
+
+NUM_COMPARED = 16
+"""Sequences whose rewards are compared with one at a time in float32 (assumed: enough to see a leak)."""
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """One model on its device, and the sides that take turns with it."""
+
+    model: RewardModel
+    """Weights that all sides share."""
+    batches: list[list[TokenGroup]]
+    """What they learn from."""
+    sides: dict[str, Side] = field(default_factory=dict)
+    """By variant."""
+    attention: dict[str, str] = field(default_factory=dict)
+    """Backend of each variant; ``padded`` for TRL, which is the model's own attention."""
+    has_checkpointing: dict[str, bool] = field(default_factory=dict)
+    """Gradient checkpointing of each variant."""
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    """Highest memory of each variant's steps, weights and optimiser included."""
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self.model.device.type == "cuda"
+
+    def take_turn(self, variant: str) -> None:
+        """Make the shared model what the variant needs."""
+        if self.model.attention_backend != self.attention[variant]:
+            set_backend(self.model, self.attention[variant])
+        set_checkpointing(self.model, self.has_checkpointing[variant])
+        if self.is_cuda:
+            torch.cuda.reset_peak_memory_stats()
+
+    def step(self, variant: str, batch: int) -> None:
+        """One optimiser step."""
+        self.sides[variant].step(batch)
+        if self.is_cuda:
+            peak = torch.cuda.max_memory_allocated()
+            self.peak_bytes[variant] = max(self.peak_bytes.get(variant, 0), peak)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = _parse(argv)
-    console = Console(width=150)
     if options.write_lengths is not None:
-        return _write_lengths(options.write_lengths, options.data_folder)
-    for shape, name in itertools.product(options.shape, options.data):
-        batches = _make_batches(name, shape, options)
-        for backend in BACKENDS[options.device]:
-            difference = _difference_from_one_at_a_time(shape, batches[0], backend, options.device)
-            console.print(f"{shape} {name} {backend}: rewards differ by {difference:.1e} from one at a time")
-        rows = [_measure(shape, name, variant, batches, options) for variant in _variants(options.device)]
-        for row in rows:
-            console.print({key: value for key, value in row.items() if key not in ("benchmark", "notes")})
-        if options.output is not None:
-            append_results(options.output, rows, device=options.device)
+        return _write_lengths(options)
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(", ".join(f"{name} {value}" for name, value in describe_machine(options.device).items()))
+    for shape in options.shape:
+        for name in options.data:
+            bench = Bench(
+                model=_model(shape, options.device, options.liger), batches=_batches(name, shape, options)
+            )
+            rows = _run(bench, name, shape, options, console)
+            _print(f"{name}, model {shape}{' with Liger' if options.liger else ''}", rows, console)
+            if options.output is not None:
+                append_results(options.output, rows, device=options.device)
+            del bench
+            gc.collect()
+            torch.cuda.empty_cache()
     return None
 
 
-def _variants(device: str) -> dict[str, tuple[str, bool]]:
-    """(attention, checkpointing) by name; attention ``trl`` is the peer."""
-    sides = {"TRL": ("trl", True), "TRL -ckpt": ("trl", False)}
-    for backend in BACKENDS[device]:
-        sides[f"plaudit {backend}"] = (backend, False)
-        sides[f"plaudit {backend} +ckpt"] = (backend, True)
-    return sides
-
-
-def _make_batches(name: str, shape: str, options: argparse.Namespace) -> list[list[TokenGroup]]:
-    rng = np.random.default_rng(0)
-    lengths = read_lengths(name, options.lengths_from)
-    vocabulary = SHAPES[shape]["vocab_size"]
-    return [
-        [group_of_lengths(*next(lengths), vocabulary=vocabulary, rng=rng) for _ in range(options.groups)]
-        for _ in range(options.batches)
-    ]
-
-
-def _difference_from_one_at_a_time(
-    shape: str, groups: Sequence[TokenGroup], backend: str, device: str
-) -> float:
-    """Largest difference of rewards, relative to their spread, of one batch as a tree."""
-    sequences = [ids for group in groups[:4] for ids in group.sequences]
-    model = _build(shape, device).eval()
-    with torch.no_grad():
-        alone = [
-            model(input_ids=torch.tensor(ids, device=device)[None].long()).logits[0, 0] for ids in sequences
-        ]
-        expected = torch.stack(alone).float()
-        rewards = prepare_reward_model(model, None, attention=backend).rewards(
-            build_tree_batch(sequences).to(device)
-        )
-    return float((rewards - expected).abs().max() / expected.std())
-
-
-def _build(shape: str, device: str) -> PreTrainedModel:
-    return build_model(shape, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
-
-
-def _measure(
-    shape: str, name: str, variant: str, batches: list[list[TokenGroup]], options: argparse.Namespace
-) -> dict[str, Any]:
-    attention, checkpointing = _variants(options.device)[variant]
+def _run(
+    bench: Bench, name: str, shape: str, options: argparse.Namespace, console: Console
+) -> list[dict[str, Any]]:
+    backends = _usable_backends(bench.model, BACKENDS[options.device.partition(":")[0]], console)
+    differences = _reward_differences(bench, backends)
     with tempfile.TemporaryDirectory(prefix="plaudit-bench-") as scratch:
-        side = _side(shape, batches, attention, checkpointing, Path(scratch), options.device)
-        num_parameters = num_matrix_parameters(side.trainer.model)  # type: ignore[arg-type]
-        seconds = _seconds(side, options.rounds, options.device)
-    peak = torch.cuda.max_memory_allocated() / 2**30 if options.device == "cuda" else None
-    num_distinct = sum(num_distinct_tokens([ids for g in batch for ids in g.sequences]) for batch in batches)
-    num_nominal = sum(len(a) + len(b) for batch in batches for a, b in pair_rows(batch))
-    num_pairs = sum(len(pair_rows(batch)) for batch in batches)
-    total = float(np.sum(np.median(seconds, axis=0)))
-    row = {
-        "benchmark": "gpu",
-        "data": name,
-        "model": shape,
-        "precision": "bf16",
-        "variant": variant,
-        "tokens": sum(side.num_tokens(index) for index in range(len(batches))),
-        "given_tokens": num_nominal,
-        "distinct_tokens": num_distinct,
-        "median_s": float(np.median(seconds)),
-        "total_s": total,
-        "pairs_per_s": num_pairs / total,
-        "peak_gib": peak,
-        "mfu_distinct": 6 * num_parameters * num_distinct / total / PEAK_FLOPS,
-        "mfu_nominal": 6 * num_parameters * num_nominal / total / PEAK_FLOPS,
-        "notes": f"{len(batches)} batches of {options.groups} groups, lengths of {name}, random weights",
-    }
-    del side
-    _release(options.device)
-    return row
+        _add_sides(bench, backends, Path(scratch), options)
+        timings = alternate(
+            {variant: lambda unit, v=variant: bench.step(v, unit) for variant in bench.sides},
+            num_units=len(bench.batches),
+            num_rounds=options.rounds,
+            num_warm_up=3,  # FlexAttention compiles for the first lengths it meets, then once for any length
+            on_step=bench.take_turn,
+            synchronize=torch.cuda.synchronize if bench.is_cuda else None,
+        )
+    return _rows(bench, timings, differences, name, shape, options)
 
 
-def _side(
+def _model(shape: str, device: str, with_liger: bool) -> RewardModel:
+    model = build_model(shape, device=device, dtype=torch.bfloat16)
+    if with_liger:
+        try:
+            from liger_kernel.transformers import (  # pyright: ignore[reportMissingImports]
+                _apply_liger_kernel_to_instance,
+            )
+        except ImportError as error:
+            raise PlauditError("liger-kernel is not installed", where="--liger", fix="Install it.") from error
+        _apply_liger_kernel_to_instance(model=model)
+    return prepare_reward_model(model, None, attention="padded")
+
+
+def _batches(name: str, shape: str, options: argparse.Namespace) -> list[list[TokenGroup]]:
+    if options.lengths is not None:
+        shapes = read_lengths(options.lengths, name)
+    else:
+        shapes = made_up_shapes(name, num_groups=options.batches * options.batch_size)
+    generator = np.random.default_rng(0)
+    vocabulary = SHAPES[shape]["vocab_size"]
+    groups = [group_of(part, vocabulary=vocabulary, generator=generator) for part in shapes]
+    return make_batches(groups, name=name, num_batches=options.batches, batch_size=options.batch_size)
+
+
+def _usable_backends(model: RewardModel, wanted: Sequence[str], console: Console) -> list[str]:
+    """The backends that pass their trial on this device; the others are named with the reason."""
+    usable: list[str] = []
+    for backend in wanted:
+        try:
+            set_backend(model, backend)
+            _try_backward(model)
+            usable.append(backend)
+        except (PlauditError, RuntimeError, NotImplementedError) as error:
+            console.print(f"without {backend}: {str(error).splitlines()[0]}")
+    set_backend(model, "padded")
+    return usable
+
+
+def _try_backward(model: RewardModel) -> None:
+    model.rewards(build_tree_batch([[2, 3, 4], [2, 3, 5, 6]]).to(model.device)).sum().backward()
+    model.zero_grad()
+
+
+def _reward_differences(bench: Bench, backends: Sequence[str]) -> dict[str, float]:
+    """Largest difference from one sequence at a time in float32, by way of computing; the spread under ``std``."""
+    sequences = [ids for group in bench.batches[0] for ids in group.sequences][:NUM_COMPARED]
+    exact = copy.deepcopy(bench.model).float()
+    expected = _one_at_a_time(exact, sequences)
+    found = {"one at a time": _one_at_a_time(bench.model, sequences), "TRL": _padded(bench.model, sequences)}
+    for backend in backends:
+        for model, suffix in ((bench.model, ""), (exact, " fp32")):
+            if backend == "varlen" and suffix:
+                continue  # the kernel takes 16 bits only
+            set_backend(model, backend)
+            found[backend + suffix] = _as_tree(model, sequences)
+    set_backend(bench.model, "padded")
+    differences = {way: float((rewards - expected).abs().max()) for way, rewards in found.items()}
+    return differences | {"std": float(expected.std())}
+
+
+@torch.no_grad()
+def _one_at_a_time(model: RewardModel, sequences: Sequence[np.ndarray]) -> Tensor:
+    rows = [torch.from_numpy(ids.astype(np.int64))[None].to(model.device) for ids in sequences]
+    return torch.cat([model(input_ids=row).logits[:, 0].float() for row in rows])
+
+
+@torch.no_grad()
+def _padded(model: RewardModel, sequences: Sequence[np.ndarray]) -> Tensor:
+    rows = [torch.from_numpy(ids.astype(np.int64)) for ids in sequences]
+    input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
+    return model(input_ids=input_ids, attention_mask=(input_ids != 0).long()).logits[:, 0].float()
+
+
+@torch.no_grad()
+def _as_tree(model: RewardModel, sequences: Sequence[np.ndarray]) -> Tensor:
+    return model.rewards(build_tree_batch(sequences).to(model.device))
+
+
+def _add_sides(bench: Bench, backends: Sequence[str], scratch: Path, options: argparse.Namespace) -> None:
+    optimizer = torch.optim.AdamW(bench.model.parameters(), lr=1e-6, fused=True)
+    tokenizer = train_tokenizer(["the ids are made up"])
+    for backend in ("padded", *backends):
+        build = TrlSide if backend == "padded" else PlauditSide
+        side = build(
+            bench.model,
+            tokenizer,
+            bench.batches,
+            precision="as the weights",
+            checkpointing=False,  # `take_turn` sets it
+            scratch=scratch,
+            on_cpu=not bench.is_cuda,
+            optimizer=optimizer,
+            **({} if backend == "padded" else {"attention": backend}),
+        )
+        for checkpointing in (True, False):
+            variant = _name(backend, checkpointing)
+            bench.sides[variant], bench.attention[variant] = side, backend
+            bench.has_checkpointing[variant] = checkpointing
+
+
+def _name(backend: str, checkpointing: bool) -> str:
+    if backend == "padded":
+        return "TRL" if checkpointing else "TRL -ckpt"
+    return f"plaudit {backend}{' +ckpt' if checkpointing else ''}"
+
+
+def _rows(
+    bench: Bench,
+    timings: Timings,
+    differences: dict[str, float],
+    name: str,
     shape: str,
-    batches: list[list[TokenGroup]],
-    attention: str,
-    checkpointing: bool,
-    scratch: Path,
-    device: str,
-) -> Side:
-    settings: dict[str, Any] = {
-        "precision": "bf16",
-        "checkpointing": checkpointing,
-        "scratch": scratch,
-        "on_cpu": device == "cpu",
-    }
-    model, tokenizer = _build(shape, device), train_tokenizer(["made-up tokens"])
-    if attention == "trl":
-        return TrlSide(model, tokenizer, copy.copy(batches), **settings)
-    return PlauditSide(model, tokenizer, copy.copy(batches), attention=attention, **settings)
+    options: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    pairs = [pair_rows(batch) for batch in bench.batches]
+    num_given = sum(len(better) + len(worse) for batch in pairs for better, worse in batch)
+    num_distinct = sum(
+        num_distinct_tokens([ids for group in batch for ids in group.sequences]) for batch in bench.batches
+    )
+    num_parameters = num_matrix_parameters(bench.model)
+    rows: list[dict[str, Any]] = []
+    for variant, side in bench.sides.items():
+        seconds = timings.total_s(variant)
+        num_tokens = sum(map(side.num_tokens, range(side.num_batches)))
+        flops_per_token = num_parameters * (8 if bench.has_checkpointing[variant] else 6)
+        utilisation = flops_per_token * timings.num_rounds / seconds / PEAK_FLOPS
+        way = "TRL" if bench.attention[variant] == "padded" else bench.attention[variant]
+        exact = differences.get(f"{way} fp32")
+        rows.append(
+            {
+                "benchmark": "gpu",
+                "data": name,
+                "model": shape,
+                "precision": "bf16 weights",
+                "variant": variant + (" liger" if options.liger else ""),
+                "tokens": num_tokens,
+                "given_tokens": num_given,
+                "distinct_tokens": num_distinct,
+                "median_s": timings.median_s(variant),
+                "total_s": seconds,
+                "tokens_per_s": timings.num_rounds * num_tokens / seconds,
+                "pairs_per_s": timings.num_rounds * sum(map(len, pairs)) / seconds,
+                "ratio_vs_trl": timings.ratio(variant, "TRL"),
+                "ratio_vs_trl_nockpt": timings.ratio(variant, "TRL -ckpt"),
+                "ratio_spread": timings.ratio_spread(variant, "TRL"),
+                "reward_diff": differences[way],
+                "peak_gib": bench.peak_bytes[variant] / 2**30 if variant in bench.peak_bytes else None,
+                "mfu_distinct": num_distinct * utilisation,
+                "mfu_nominal": num_given * utilisation,
+                "notes": f"{len(bench.batches)} batches in {timings.num_rounds} rounds; reward_diff from one at a time "
+                f"in fp32 (std {differences['std']:.3g}), where one at a time in bf16 has "
+                f"{differences['one at a time']:.2g}"
+                + ("" if exact is None else f" and this backend in fp32 {exact:.2g}"),
+            }
+        )
+    return rows
 
 
-def _seconds(side: Side, num_rounds: int, device: str) -> np.ndarray:
-    """Seconds of a step, [round, batch], after a warm-up round in which kernels are compiled."""
-    wait: Callable[[], object] = torch.cuda.synchronize if device == "cuda" else lambda: None
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    for batch in range(side.num_batches):
-        side.step(batch)
-    seconds = np.empty((num_rounds, side.num_batches))
-    for unit in np.ndindex(seconds.shape):
-        wait()
-        start = time.perf_counter()
-        side.step(unit[1])
-        wait()
-        seconds[unit] = time.perf_counter() - start
-    return seconds
+def _print(title: str, rows: list[dict[str, Any]], console: Console) -> None:
+    first = rows[0]
+    caption = f"tokens: {first['given_tokens']:,} in rows of pairs, {first['distinct_tokens']:,} in distinct prefixes."
+    table = Table(title=title, caption=f"{caption} {first['notes']}")
+    for heading in (
+        *("variant", "tokens", "tokens/s", "median s", "pairs/s", "x TRL", "x TRL -ckpt", "spread"),
+        *("MFU distinct", "MFU nominal", "peak GiB", "reward diff"),
+    ):
+        table.add_column(heading, justify="left" if heading == "variant" else "right")
+    for row in rows:
+        table.add_row(
+            row["variant"],
+            f"{row['tokens']:,}",
+            f"{row['tokens_per_s']:,.0f}",
+            f"{row['median_s']:.3f}",
+            f"{row['pairs_per_s']:.1f}",
+            f"{row['ratio_vs_trl']:.2f}",
+            f"{row['ratio_vs_trl_nockpt']:.2f}",
+            f"{row['ratio_spread']:.0%}",
+            f"{row['mfu_distinct']:.1%}",
+            f"{row['mfu_nominal']:.1%}",
+            "" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}",
+            f"{row['reward_diff']:.1e}",
+        )
+    console.print(table)
 
 
-def _release(device: str) -> None:
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _write_lengths(file: Path, data_folder: Path) -> None:
-    """The lengths of the real data, as JSON lines without a word of it."""
-    corpora = {"hh-rlhf": "hh-rlhf", "gsm8k": "gsm8k-groups", "ultrafeedback": "ultrafeedback"}
-    with file.open("w", encoding="utf-8") as lines:
-        for name, corpus in corpora.items():
-            read = read_corpus(corpus, data_folder)
-            for batch in make_batches(read, num_batches=32, batch_size=8):
-                for group in batch:
-                    num_prompt = group.num_prompt_tokens
-                    lengths = [len(ids) - num_prompt for ids in group.sequences]
-                    lines.write(
-                        json.dumps({"data": name, "prompt": num_prompt, "completions": lengths}) + "\n"
-                    )
+def _write_lengths(options: argparse.Namespace) -> None:
+    folder = options.lengths_from
+    num = options.batches * options.batch_size
+    shapes = {name: [shape_of(g) for g in read_corpus(name, folder).groups[:num]] for name in options.data}
+    write_lengths(options.write_lengths, shapes)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=tuple(BACKENDS), default="cuda")
-    parser.add_argument("--shape", nargs="+", choices=tuple(SHAPES), default=["1b", "8b"])
-    parser.add_argument("--data", nargs="+", choices=tuple(LENGTHS), default=list(LENGTHS))
-    parser.add_argument("--lengths-from", type=Path, default=None, help="file that --write-lengths wrote")
-    parser.add_argument("--write-lengths", type=Path, default=None, help="write the data's lengths and leave")
-    parser.add_argument("--data-folder", type=Path, default=default_data_folder())
-    parser.add_argument("--groups", type=int, default=32, help="groups a batch")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--shape", nargs="+", choices=list(SHAPES), default=["1b", "8b"])
+    parser.add_argument("--data", nargs="+", choices=list(STATISTICS), default=list(STATISTICS))
+    parser.add_argument("--lengths", type=Path, default=None, help="file of lengths")
+    parser.add_argument("--write-lengths", type=Path, default=None, help="write such a file and stop")
+    parser.add_argument("--lengths-from", type=Path, default=default_data_folder(), help="folder of the data")
     parser.add_argument("--batches", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32, help="comparisons a batch, at least")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--liger", action="store_true", help="Liger's kernels under all variants")
     parser.add_argument("--output", type=Path, default=RESULTS, help="file of results to append to")
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke run: little of everything, nothing kept"
+        "--quick", action="store_true", help="a smoke run: few small batches, nothing appended"
     )
     options = parser.parse_args(argv)
     if options.quick:
-        options.groups, options.batches, options.rounds, options.output = 4, 2, 1, None
-    if options.device == "cuda" and not torch.cuda.is_available():
-        error = PlauditError("no CUDA device", where="--device", fix="Use --device cpu --shape tiny --quick.")
-        parser.error(str(error))
+        options.batches, options.batch_size, options.rounds, options.output = 1, 2, 1, None
     return options
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PlauditError as error:
+        sys.exit(f"error: {error}")

@@ -114,7 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="plaudit-bench-") as scratch:
         for name in options.data:
             corpus = read_corpus(name, options.data_folder, max_records=options.max_records)
-            batches = make_batches(corpus, num_batches=options.batches, batch_size=options.batch_size)
+            batches = make_batches(
+                corpus.groups, name=name, num_batches=options.batches, batch_size=options.batch_size
+            )
             for precision in options.precision:
                 setting = Setting(
                     corpus=corpus,

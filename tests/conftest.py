@@ -17,8 +17,13 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 torch.set_num_threads(1)
+
+# How fast a machine draws examples, or runs one, says nothing about the code.
+settings.register_profile("plaudit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("plaudit")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -81,14 +81,16 @@ def read_corpus(name: str, folder: Path, *, seed: int = 0, max_records: int | No
     return Corpus(name=name, groups=tuple(groups), tokenizer=tokenizer)
 
 
-def make_batches(corpus: Corpus, *, num_batches: int, batch_size: int) -> list[list[TokenGroup]]:
+def make_batches(
+    groups: Sequence[TokenGroup], *, name: str, num_batches: int, batch_size: int
+) -> list[list[TokenGroup]]:
     """Batches in order; each takes groups until it has at least ``batch_size`` comparisons.
 
     Raises:
         PlauditError: When there is not enough data.
     """
     batches: list[list[TokenGroup]] = [[]]
-    for group in corpus.groups:
+    for group in groups:
         batches[-1].append(group)
         if sum(len(part.better) for part in batches[-1]) >= batch_size:
             if len(batches) == num_batches:
@@ -96,7 +98,7 @@ def make_batches(corpus: Corpus, *, num_batches: int, batch_size: int) -> list[l
             batches.append([])
     raise PlauditError(
         f"{len(batches) - 1} batches of {batch_size} comparisons can be filled, not {num_batches}",
-        where=corpus.name,
+        where=name,
         fix="Ask for fewer batches, or give more data.",
     )
 

@@ -25,8 +25,16 @@ COLUMNS = (
     *("date", "commit", "hardware", "cores", "torch", "transformers", "trl"),
     *("benchmark", "data", "model", "precision", "variant"),
     *("tokens", "given_tokens", "distinct_tokens", "median_s", "total_s"),
-    *("pairs_per_s", "sequences_per_s", "ratio_vs_trl", "ratio_vs_trl_nockpt"),
-    *("ratio_vs_pipeline", "ratio_vs_sorted", "ratio_spread", "reward_diff", "grad_diff"),
+    *("tokens_per_s", "pairs_per_s", "sequences_per_s", "ratio_vs_trl"),
+    *(
+        "ratio_vs_trl_nockpt",
+        "ratio_vs_pipeline",
+        "ratio_vs_sorted",
+        "ratio_spread",
+        "reward_diff",
+        "grad_diff",
+        "grad_diff_l2",
+    ),
     *("peak_gib", "mfu_distinct", "mfu_nominal", "notes"),
 )
 """Empty where a benchmark does not measure it. ``ratio_*`` is how many times faster than that rival; ``tokens``

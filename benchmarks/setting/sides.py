@@ -26,7 +26,7 @@ from plaudit.tokens import TokenGroup, TokenTable
 from plaudit.training import RewardConfig, RewardTrainer
 from setting.corpus import pair_rows
 
-__all__ = ["PlauditSide", "Side", "TrlSide"]
+__all__ = ["PlauditSide", "Side", "TrlSide", "set_checkpointing"]
 
 logging.getLogger("accelerate").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
@@ -105,6 +105,7 @@ class TrlSide(Side):
         checkpointing: bool,
         scratch: Path,
         on_cpu: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         pairs = [pair_rows(batch) for batch in batches]
         rows = datasets.Dataset.from_dict(
@@ -114,7 +115,13 @@ class TrlSide(Side):
             }
         )
         arguments = _arguments(TrlConfig, precision, checkpointing, scratch, on_cpu)
-        trainer = TrlTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
+        trainer = TrlTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            processing_class=tokenizer,
+            optimizers=(optimizer, None),
+        )
         assert len(trainer.train_dataset) == len(rows), "TRL left rows out"  # type: ignore[arg-type]
         super().__init__(trainer, np.cumsum([0, *map(len, pairs)]).tolist())
 
@@ -145,11 +152,18 @@ class PlauditSide(Side):
         checkpointing: bool,
         scratch: Path,
         on_cpu: bool = True,
+        optimizer: torch.optim.Optimizer | None = None,
         attention: str = "auto",
     ) -> None:
         arguments = _arguments(RewardConfig, precision, checkpointing, scratch, on_cpu, attention=attention)
         groups = TokenTable.from_groups(group for batch in batches for group in batch)
-        trainer = RewardTrainer(model=model, args=arguments, train_dataset=groups, processing_class=tokenizer)
+        trainer = RewardTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=groups,
+            processing_class=tokenizer,
+            optimizers=(optimizer, None),
+        )
         super().__init__(trainer, np.cumsum([0, *map(len, batches)]).tolist())
 
     def num_tokens(self, batch: int) -> int:
@@ -166,6 +180,14 @@ class PlauditSide(Side):
         self.trainer.meter.drain(self.trainer.accelerator)
         rewards = outputs["rewards"]
         return torch.stack([rewards[part.better], rewards[part.worse]], dim=1)
+
+
+def set_checkpointing(model: Any, enabled: bool) -> None:
+    """Turn gradient checkpointing on or off, as Trainer's loop does."""
+    verb = "enable" if enabled else "disable"
+    # transformers 5.23 renamed it and warns of the old name.
+    new_name = getattr(model, f"activation_checkpointing_{verb}", None)
+    (new_name or getattr(model, f"gradient_checkpointing_{verb}"))()
 
 
 def _arguments(
@@ -192,8 +214,7 @@ def _ready(trainer: Trainer) -> Any:
     """What Trainer's loop does before the first step: checkpointing, optimiser, accelerate's wrapping."""
     model: Any = trainer.model
     if trainer.args.gradient_checkpointing:
-        new_name = getattr(model, "activation_checkpointing_enable", None)
-        (new_name or model.gradient_checkpointing_enable)()
+        set_checkpointing(model, True)
     trainer.create_optimizer()
     wrapped, optimizer = trainer.accelerator.prepare(model, trainer.optimizer)
     trainer.model_wrapped, trainer.optimizer = wrapped, optimizer

@@ -54,12 +54,13 @@ def alternate(
     num_rounds: int,
     max_rounds: int | None = None,
     steady: float = 0.1,
+    num_warm_up: int = 1,
     on_step: Callable[[str], None] | None = None,
     synchronize: Callable[[], None] | None = None,
 ) -> Timings:
     """Run every side on unit 0, then on unit 1, and so on, for several rounds.
 
-    The order of the sides moves on by one with every unit. Each side runs unit 0 once before, untimed.
+    The order of the sides moves on by one with every unit. Each side runs the first units once before, untimed.
 
     Args:
         sides: By name, what does a unit of work given its index. The first is the one others are compared with.
@@ -67,12 +68,16 @@ def alternate(
         num_rounds: Rounds to do.
         max_rounds: Go on up to so many rounds while some ratio to the first side spreads more than ``steady``.
         steady: See `Timings.ratio_spread`.
-        on_step: Called with a side's name before it runs.
+        num_warm_up: Units that each side runs untimed first.
+        on_step: Called with a side's name before it runs, outside the time.
         synchronize: Waits for the device.
     """
     names = list(sides)
     for name in names:
-        sides[name](0)
+        for unit in range(min(num_warm_up, num_units)):
+            if on_step is not None:
+                on_step(name)
+            sides[name](unit)
     timings = Timings(seconds={name: [] for name in names})
     while not _is_done(timings, names, num_rounds, max_rounds or num_rounds, steady):
         for name in names:

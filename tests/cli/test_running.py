@@ -42,7 +42,7 @@ def test_what_a_person_can_fix_is_one_line_and_status_2(raising, capsys: pytest.
 def test_ctrl_c_is_status_130_and_says_how_to_go_on(raising, capsys: pytest.CaptureFixture[str]):
     raising(Interrupted("Run it again."))
     assert main(["x"]) == 130
-    assert capsys.readouterr().err == "interrupted. Run it again.\n"
+    assert capsys.readouterr().err == "\ninterrupted. Run it again.\n"
 
 
 def test_a_bug_keeps_its_traceback(raising):

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         messages().print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         return EXIT_USER_ERROR
     except Interrupted as stop:
-        messages().print(Text(f"interrupted. {stop}".rstrip()), soft_wrap=True)
+        # A progress bar may have left the cursor in the middle of its line.
+        messages().print(Text(f"\ninterrupted. {stop}".rstrip()), soft_wrap=True)
         return EXIT_INTERRUPTED
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)

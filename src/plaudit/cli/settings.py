@@ -57,7 +57,7 @@ def parse_settings(
     """
     values: dict[str, Any] = {}
     problems: list[PlauditError] = []
-    given = {name: _words(value) for name, value in from_file.items()} | dict(flags)
+    given = {name: _words(name, value) for name, value in from_file.items()} | dict(flags)
     for name, words in given.items():
         if name not in flags and _is_default(name, from_file[name]):
             values[name] = from_file[
@@ -149,10 +149,12 @@ def _field_and_words(name: str, words: Any) -> tuple[str, Any]:
     return name, words
 
 
-def _words(value: Any) -> Any:
+def _words(name: str, value: Any) -> Any:
     """A value of YAML as the words that a command line would hold; objects and None stay as they are."""
     if value is None or isinstance(value, Mapping):
         return value
+    if value is False and name in setting_names() and not _admits(name, bool):
+        return ["no"]  # YAML reads a bare `no` as false: `save_strategy: no`
     if isinstance(value, list):
         return value if any(isinstance(entry, list | Mapping) for entry in value) else list(map(str, value))
     return [str(value)]
@@ -172,8 +174,6 @@ def _value(name: str, words: Any) -> Any:
         return dict(words)
     if len(words) == 1 and words[0].lstrip().startswith("{"):
         return json.loads(words[0])
-    if words == ["False"] and not _admits(name, bool):
-        words = ["no"]  # YAML reads a bare `no` as false: `save_strategy: no`
     return _parsed(name, list(words))
 
 
