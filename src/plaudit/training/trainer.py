@@ -19,7 +19,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalPrediction, PredictionOutput, set_seed, speed_metrics
 
 from plaudit.errors import PlauditError
@@ -348,9 +348,8 @@ class RewardTrainer(Trainer):
 
     def _replace_progress_bar(self) -> None:
         """Trainer's bar prints whole dictionaries; ours says loss, accuracy, tokens/s and tokens saved."""
-        for plain in (ProgressCallback, PrinterCallback):
-            if self.pop_callback(plain) is not None:
-                self.add_callback(RewardProgress())
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(RewardProgress())
 
 
 def _base_name(model: str | PreTrainedModel) -> str:
