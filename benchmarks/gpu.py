@@ -116,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             del bench
             gc.collect()
             torch.cuda.empty_cache()
+            torch.compiler.reset()  # compiled kernels count towards a limit, past which torch stops compiling
     return None
 
 
@@ -125,7 +126,8 @@ def _run(
     backends = _usable_backends(bench.model, BACKENDS[options.device.partition(":")[0]], console)
     differences = _reward_differences(bench, backends)
     with tempfile.TemporaryDirectory(prefix="plaudit-bench-") as scratch:
-        _add_sides(bench, backends, Path(scratch), options)
+        _add_sides(bench, backends, Path(scratch))
+        _leave_out_what_does_not_fit(bench, console)
         timings = alternate(
             {variant: lambda unit, v=variant: bench.step(v, unit) for variant in bench.sides},
             num_units=len(bench.batches),
@@ -215,7 +217,27 @@ def _as_tree(model: RewardModel, sequences: Sequence[np.ndarray]) -> Tensor:
     return model.rewards(build_tree_batch(sequences).to(model.device))
 
 
-def _add_sides(bench: Bench, backends: Sequence[str], scratch: Path, options: argparse.Namespace) -> None:
+def _leave_out_what_does_not_fit(bench: Bench, console: Console) -> None:
+    """Try every variant on the batch with most padded tokens.
+
+    Raises:
+        PlauditError: When TRL as it comes does not fit.
+    """
+    largest = max(range(len(bench.batches)), key=bench.sides["TRL"].num_tokens)
+    for variant in list(bench.sides):
+        bench.take_turn(variant)
+        try:
+            bench.step(variant, largest)
+        except torch.OutOfMemoryError:
+            console.print(f"without {variant}: out of memory")
+            bench.model.zero_grad()
+            del bench.sides[variant]
+        torch.cuda.empty_cache()
+    if "TRL" not in bench.sides:
+        raise PlauditError("TRL does not fit into memory", where="--batch-size", fix="Make it smaller.")
+
+
+def _add_sides(bench: Bench, backends: Sequence[str], scratch: Path) -> None:
     optimizer = torch.optim.AdamW(bench.model.parameters(), lr=1e-6, fused=True)
     tokenizer = train_tokenizer(["the ids are made up"])
     for backend in ("padded", *backends):
@@ -280,7 +302,9 @@ def _rows(
                 "tokens_per_s": timings.num_rounds * num_tokens / seconds,
                 "pairs_per_s": timings.num_rounds * sum(map(len, pairs)) / seconds,
                 "ratio_vs_trl": timings.ratio(variant, "TRL"),
-                "ratio_vs_trl_nockpt": timings.ratio(variant, "TRL -ckpt"),
+                "ratio_vs_trl_nockpt": timings.ratio(variant, "TRL -ckpt")
+                if "TRL -ckpt" in bench.sides
+                else None,
                 "ratio_spread": timings.ratio_spread(variant, "TRL"),
                 "reward_diff": differences[way],
                 "peak_gib": bench.peak_bytes[variant] / 2**30 if variant in bench.peak_bytes else None,
@@ -312,7 +336,7 @@ def _print(title: str, rows: list[dict[str, Any]], console: Console) -> None:
             f"{row['median_s']:.3f}",
             f"{row['pairs_per_s']:.1f}",
             f"{row['ratio_vs_trl']:.2f}",
-            f"{row['ratio_vs_trl_nockpt']:.2f}",
+            "" if row["ratio_vs_trl_nockpt"] is None else f"{row['ratio_vs_trl_nockpt']:.2f}",
             f"{row['ratio_spread']:.0%}",
             f"{row['mfu_distinct']:.1%}",
             f"{row['mfu_nominal']:.1%}",
@@ -343,13 +367,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32, help="comparisons a batch, at least")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--liger", action="store_true", help="Liger's kernels under all variants")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="file of results to append to")
+    parser.add_argument(
+        "--output", type=Path, default=None, help="append to this file instead of benchmarks/results.csv"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a smoke run: few small batches, nothing appended"
     )
     options = parser.parse_args(argv)
     if options.quick:
-        options.batches, options.batch_size, options.rounds, options.output = 1, 2, 1, None
+        options.batches, options.batch_size, options.rounds = 2, 4, 1
+    elif options.output is None:
+        options.output = RESULTS
     return options
 
 

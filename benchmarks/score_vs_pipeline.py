@@ -270,12 +270,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--units", type=int, default=4, help="units of work in a round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--max-rounds", type=int, default=4, help="more while a ratio spreads over a tenth")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="file of results to append to")
+    parser.add_argument(
+        "--output", type=Path, default=None, help="append to this file instead of benchmarks/results.csv"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: nothing it prints says anything")
     options = parser.parse_args(argv)
     if options.quick:
         options.model, options.prompts, options.units = "tiny", 1, 1
-        options.rounds, options.max_rounds, options.output = 1, 1, None
+        options.rounds, options.max_rounds = 1, 1
+    elif options.output is None:
+        options.output = RESULTS
     return options
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import math
 import os
 import sys
 import tempfile
@@ -100,8 +101,9 @@ class Measurement:
     """Tokens computed in the forward passes of one round, by variant."""
     reward_diff: dict[str, float]
     """Largest difference from TRL's rewards in float32, same weights."""
-    grad_diff: dict[str, float]
-    """Largest difference from TRL's gradient in float32, relative to each parameter's largest."""
+    grad_diff: dict[str, tuple[float, float]]
+    """Largest difference from TRL's gradient in float32, relative to each parameter's largest; and the norm of the
+    whole difference relative to the norm of the gradient."""
     reward_std: float
     """Spread of those rewards."""
 
@@ -167,15 +169,18 @@ def _reward_diff(side: Side, expected: list[Tensor]) -> float:
     return max(float((side.rewards(batch) - rows).abs().max()) for batch, rows in enumerate(expected))
 
 
-def _grad_diff(side: Side, expected: list[dict[str, Tensor]]) -> float:
-    worst = 0.0
+def _grad_diff(side: Side, expected: list[dict[str, Tensor]]) -> tuple[float, float]:
+    """Largest difference relative to each parameter's largest; norm of all differences relative to the norm."""
+    worst, squares, total = 0.0, 0.0, 0.0
     for batch, reference in enumerate(expected):
         found = side.gradients(batch)
         assert found.keys() == reference.keys(), "a parameter has no gradient on one side"
         for name, gradient in reference.items():
-            largest = float(gradient.abs().max())
-            worst = max(worst, float((found[name] - gradient).abs().max()) / max(largest, 1e-30))
-    return worst
+            difference = found[name] - gradient
+            worst = max(worst, float(difference.abs().max()) / max(float(gradient.abs().max()), 1e-30))
+            squares += float(difference.square().sum())
+            total += float(gradient.square().sum())
+    return worst, math.sqrt(squares / total)
 
 
 def _rows(setting: Setting, measured: Measurement) -> list[dict[str, Any]]:
@@ -199,7 +204,8 @@ def _rows(setting: Setting, measured: Measurement) -> list[dict[str, Any]]:
             "ratio_vs_trl_nockpt": timings.ratio(variant, "TRL -ckpt"),
             "ratio_spread": timings.ratio_spread(variant, "TRL"),
             "reward_diff": measured.reward_diff[variant],
-            "grad_diff": measured.grad_diff[variant],
+            "grad_diff": measured.grad_diff[variant][0],
+            "grad_diff_l2": measured.grad_diff[variant][1],
             "notes": f"{len(setting.batches)} batches in {timings.num_rounds} rounds; diffs are from TRL in fp32, "
             f"whose rewards have std {measured.reward_std:.3g}",
         }
@@ -228,7 +234,7 @@ def _print(setting: Setting, measured: Measurement, console: Console) -> None:
     )
     for heading in (
         *("variant", "tokens", "median s", "total s", "pairs/s", "x TRL", "x TRL -ckpt", "spread", "target"),
-        *("reward diff", "grad diff"),
+        *("reward diff", "grad diff", "grad diff l2"),
     ):
         table.add_column(heading, justify="left" if heading in ("variant", "target") else "right")
     for row in rows:
@@ -244,6 +250,7 @@ def _print(setting: Setting, measured: Measurement, console: Console) -> None:
             _verdict(setting.corpus.name, row) if row["variant"] == "plaudit" else "",
             f"{row['reward_diff']:.1e}",
             f"{row['grad_diff']:.1e}",
+            f"{row['grad_diff_l2']:.1e}",
         )
     console.print(table)
 
@@ -268,12 +275,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="rounds over the batches")
     parser.add_argument("--max-rounds", type=int, default=4, help="more while a ratio spreads over a tenth")
     parser.add_argument("--max-records", type=int, default=None, help="read the first records of a file only")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="file of results to append to")
+    parser.add_argument(
+        "--output", type=Path, default=None, help="append to this file instead of benchmarks/results.csv"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: nothing it prints says anything")
     options = parser.parse_args(argv)
     if options.quick:
         options.model, options.batches, options.rounds, options.max_rounds = "tiny", 2, 1, 1
-        options.max_records, options.output = 64, None
+        options.max_records = 64
+    elif options.output is None:
+        options.output = RESULTS
     return options
 
 

@@ -6,12 +6,14 @@ the same order; so both sides learn from the same comparisons in the same step.
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -21,7 +23,17 @@ from plaudit.preferences import PreferenceGroup, read_preferences
 from plaudit.tokens import LengthLimits, Renderer, TokenGroup, tokenize_preferences
 from setting.tokenizer import train_tokenizer
 
-__all__ = ["DATA", "PROJECT", "Corpus", "default_data_folder", "make_batches", "pair_rows", "read_corpus"]
+__all__ = [
+    "DATA",
+    "GROUPED",
+    "PROJECT",
+    "Corpus",
+    "default_data_folder",
+    "make_batches",
+    "pair_rows",
+    "read_corpus",
+    "read_records",
+]
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +82,7 @@ def read_corpus(name: str, folder: Path, *, seed: int = 0, max_records: int | No
     Raises:
         PlauditError: When a file is not there.
     """
-    records = _records(name, folder, max_records)
+    records = read_records((folder / file for file in DATA[name]), max_records)
     preferences = read_preferences(records, transcripts="text", on_bad_record="skip", progress=False)
     tokenizer = train_tokenizer(text for group in preferences for text in _texts(group))
     limits = LengthLimits(max_length=MAX_LENGTH)
@@ -103,6 +115,20 @@ def make_batches(
     )
 
 
+def read_records(paths: Iterable[Path], max_records: int | None = None) -> Iterator[dict[str, Any]]:
+    """The records of JSON lines files, one after the other, at most so many of each.
+
+    Raises:
+        PlauditError: When a file is not there.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise PlauditError("no such file", where=str(path), fix="Give its folder with --data-folder.")
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, islice(lines, max_records))
+
+
 def pair_rows(groups: Sequence[TokenGroup]) -> list[tuple[np.ndarray, np.ndarray]]:
     """(better, worse) ids of every comparison, in order: what a trainer of pairs is given."""
     return [
@@ -110,16 +136,6 @@ def pair_rows(groups: Sequence[TokenGroup]) -> list[tuple[np.ndarray, np.ndarray
         for group in groups
         for better, worse in zip(group.better.tolist(), group.worse.tolist(), strict=True)
     ]
-
-
-def _records(name: str, folder: Path, max_records: int | None) -> Iterator[dict[str, object]]:
-    for file in DATA[name]:
-        path = folder / file
-        if not path.is_file():
-            raise PlauditError("no such file", where=str(path), fix="Give its folder with --data-folder.")
-        with path.open(encoding="utf-8") as lines:
-            for line in islice(lines, max_records):
-                yield json.loads(line)
 
 
 def _texts(group: PreferenceGroup) -> list[str]:

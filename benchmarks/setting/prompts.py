@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from plaudit.errors import PlauditError
+from setting.corpus import read_records
 from setting.tokenizer import train_tokenizer
 
 __all__ = ["SCORING_DATA", "K", "PromptSet", "read_prompts"]
@@ -21,10 +20,10 @@ __all__ = ["SCORING_DATA", "K", "PromptSet", "read_prompts"]
 K = 16
 """Completions a prompt, where the data has so many (the project's aim is stated for 16)."""
 
-SCORING_DATA: dict[str, str] = {
-    "hh-rlhf": "hh-rlhf/helpful.jsonl",
-    "best-of-16": "best-of-16/samples.jsonl.gz",
-    "alpaca-eval": "alpaca-eval/pairs.jsonl.gz",
+SCORING_DATA: dict[str, tuple[str, ...]] = {
+    "hh-rlhf": ("hh-rlhf/harmless.jsonl", "hh-rlhf/helpful.jsonl"),
+    "best-of-16": ("best-of-16/samples.jsonl.gz",),
+    "alpaca-eval": ("alpaca-eval/pairs.jsonl.gz",),
 }
 """``hh-rlhf``: real dialogues, each with its own two answers and answers to other dialogues, K = 16: the lengths are
 real (a long shared prompt, short answers), the match is not. ``best-of-16``: one policy's samples, 11 a prompt.
@@ -52,36 +51,27 @@ def read_prompts(name: str, folder: Path, *, num_prompts: int, seed: int = 0) ->
     Raises:
         PlauditError: When the file is not there, or has too few.
     """
-    path = folder / SCORING_DATA[name]
-    if not path.is_file():
-        raise PlauditError("no such file", where=str(path), fix="Give its folder with --data-folder.")
     read = {"hh-rlhf": _dialogues, "best-of-16": _samples, "alpaca-eval": _answers}[name]
-    found = list(read(_records(path), random.Random(seed)))
+    records = read_records(folder / file for file in SCORING_DATA[name])
+    found = list(read(records, random.Random(seed)))
     if len(found) < num_prompts:
         raise PlauditError(
-            f"{len(found)} prompts, {num_prompts} wanted", where=str(path), fix="Ask for fewer prompts."
+            f"{len(found)} prompts, {num_prompts} wanted", where=name, fix="Ask for fewer prompts."
         )
     tokenizer = train_tokenizer(text for prompt, completions in found for text in (prompt, *completions))
     random.Random(seed).shuffle(found)
     return PromptSet(name=name, prompts=tuple(found[:num_prompts]), tokenizer=tokenizer)
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
 def _dialogues(
     records: Iterator[dict[str, Any]], generator: random.Random
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    rows = [row for row in records if len(row["prompt"]) < MAX_CHARACTERS // 2]
-    pool = sorted({row["chosen"] for row in rows if len(row["chosen"]) < MAX_CHARACTERS // 2})
+    rows = [row for row in records if len(row["prompt"]) < 3 * MAX_CHARACTERS // 4]
+    pool = sorted({row["chosen"] for row in rows if 1 < len(row["chosen"]) < MAX_CHARACTERS // 4})
     for row in rows:
-        own = [row["chosen"], row["rejected"]]
+        own = [text for text in (row["chosen"], row["rejected"]) if 1 < len(text) < MAX_CHARACTERS // 4]
         others = [text for text in generator.sample(pool, K) if text not in own]
-        yield row["prompt"], tuple((own + others)[:K])
+        yield row["prompt"], tuple(dict.fromkeys(own + others))[:K]
 
 
 def _samples(

@@ -6,11 +6,12 @@ Nothing waits for the device in a step: rewards are kept as they are and read wh
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plaudit.objective.metrics import PairSums
@@ -19,18 +20,37 @@ from plaudit.training.batch import PreferenceBatch, PreferencePass
 __all__ = ["TrainingMeter"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Comparisons:
+    """What a log line needs of a pass, on its device."""
+
+    better: Float[Tensor, " comparison"]
+    worse: Float[Tensor, " comparison"]
+    margin: Float[Tensor, " comparison"]
+    weight: Float[Tensor, " comparison"]
+    is_tie: Bool[Tensor, " comparison"]
+
+
 class TrainingMeter:
     """Sums and counts since the last log line."""
 
     def __init__(self) -> None:
-        self._pending: list[tuple[PreferencePass, Float[Tensor, " sequence"]]] = []
+        self._pending: list[_Comparisons] = []
         self._num_tokens = 0
         self._num_given_tokens = 0
         self._since = time.perf_counter()
 
     def add_rewards(self, part: PreferencePass, rewards: Float[Tensor, " sequence"]) -> None:
-        """Note the rewards of a pass."""
-        self._pending.append((part, rewards))
+        """Note the rewards of a pass; its tree is let go."""
+        self._pending.append(
+            _Comparisons(
+                better=rewards[part.better],
+                worse=rewards[part.worse],
+                margin=part.margin,
+                weight=part.weight,
+                is_tie=part.is_tie,
+            )
+        )
 
     def add_batch(self, batch: PreferenceBatch) -> None:
         """Note the tokens of a micro-batch."""
@@ -43,7 +63,7 @@ class TrainingMeter:
 
     def drain(self, accelerator: Accelerator) -> dict[str, float]:
         """The metrics over all processes since the last call, under their names; starts anew."""
-        sums = sum((_sums_of(part, rewards) for part, rewards in self._pending), PairSums())
+        sums = sum((_sums_of(comparisons) for comparisons in self._pending), PairSums())
         counts = np.array([self._num_tokens, self._num_given_tokens], dtype=np.float64)
         vector = torch.from_numpy(np.concatenate([sums.to_vector(), counts])).to(accelerator.device)
         reduced = accelerator.reduce(vector, reduction="sum").cpu().numpy()  # type: ignore[union-attr]
@@ -62,11 +82,11 @@ class TrainingMeter:
         self._since = time.perf_counter()
 
 
-def _sums_of(part: PreferencePass, rewards: Float[Tensor, " sequence"]) -> PairSums:
+def _sums_of(comparisons: _Comparisons) -> PairSums:
     return PairSums.from_rewards(
-        rewards[part.better].double().cpu().numpy(),
-        rewards[part.worse].double().cpu().numpy(),
-        margin=part.margin.double().cpu().numpy(),
-        weight=part.weight.double().cpu().numpy(),
-        is_tie=part.is_tie.cpu().numpy(),
+        comparisons.better.double().cpu().numpy(),
+        comparisons.worse.double().cpu().numpy(),
+        margin=comparisons.margin.double().cpu().numpy(),
+        weight=comparisons.weight.double().cpu().numpy(),
+        is_tie=comparisons.is_tie.cpu().numpy(),
     )
