@@ -81,13 +81,20 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(reward_model: Path, tmp_path
         "--output",
         str(tmp_path / "out.jsonl"),
     ]
-    with subprocess.Popen(words, stdin=reader, stderr=subprocess.PIPE, text=True) as process:
+    # A shell that runs tests in the background makes its children ignore Ctrl-C; a terminal's do not.
+    with subprocess.Popen(
+        words,
+        stdin=reader,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         os.close(reader)
         assert process.stderr is not None
         while "sequence classification" not in process.stderr.readline():
             pass  # until the model is loaded; then it waits for lines that never come
         process.send_signal(signal.SIGINT)
+        os.close(writer)  # should the signal be lost, the end of the input ends the program
         rest = process.stderr.read()
-        os.close(writer)
     assert process.returncode == 130
     assert "interrupted. Give the same command again" in rest and "Traceback" not in rest
