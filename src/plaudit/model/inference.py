@@ -20,8 +20,8 @@ from plaudit.tree.packing import Packing, pack_sequences
 __all__ = ["DEFAULT_MAX_TOKENS", "InferenceResult", "rewards_of_sequences"]
 
 DEFAULT_MAX_TOKENS = {"cuda": 32_768, "cpu": 4_096}
-"""Computed tokens in one forward pass, by device type (assumed for cuda; on a CPU longer rows are no faster,
-measured: benchmarks/results.csv)."""
+"""Computed tokens in one forward pass, by device type (assumed for cuda; on a CPU 1,024 to 8,192 differ by less than
+the noise seen, LOG.md)."""
 
 log = logging.getLogger(__name__)
 

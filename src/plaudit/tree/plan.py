@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 MIN_SHARED_TOKENS = 8
-"""A shared run shorter than this is repeated in its branches (measured: design/002-tiles.md).
+"""A shared run shorter than this is repeated in its branches (assumed; other values were not timed).
 
 A branch that stands apart from its beginning costs the attention of every layer a few small operations, about as
 much as computing a handful of tokens; and a beginning-of-sequence token common to all prompts would tie a whole

@@ -23,7 +23,8 @@ from plaudit.tree.tiles import Tile, plan_tiles
 __all__ = ["tiled_attention"]
 
 TILE_COST_FLOPS = 2e6
-"""What one more tile costs, in multiply-adds of one matrix product (measured: design/002-tiles.md)."""
+"""What one more tile costs, in multiply-adds of one matrix product (assumed: times from 2e6 to 5e6 differ by less than
+the noise seen, LOG.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
