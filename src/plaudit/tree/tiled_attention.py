@@ -23,8 +23,8 @@ from plaudit.tree.tiles import Tile, plan_tiles
 __all__ = ["tiled_attention"]
 
 TILE_COST_FLOPS = 2e6
-"""What one more tile costs, in multiply-adds of one matrix product (assumed: times from 2e6 to 5e6 differ by less than
-the noise seen, LOG.md)."""
+"""What one more tile costs, in multiply-adds of one matrix product (assumed: 2e6 and 3e6 could not be told
+apart in the noise)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
