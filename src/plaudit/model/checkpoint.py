@@ -35,6 +35,8 @@ class CheckpointFacts:
     """The class named in the config, or an empty string."""
     num_labels: int
     """Outputs of the head by the config."""
+    has_reward_weights: bool
+    """Whether its outputs are attributes whose weights in the reward the config holds."""
     head_keys: tuple[str, ...]
     """Tensor names that look like a head's."""
     num_tensors: int
@@ -71,6 +73,7 @@ def _facts(path: Path, kind: str, config: dict[str, Any], names: list[str]) -> C
         format=kind,
         architecture=(config.get("architectures") or [""])[0] or "",
         num_labels=int(config.get("num_labels") or len(labels) or 2),
+        has_reward_weights=config.get("reward_weights") is not None,
         head_keys=tuple(name for name in names if HEAD_KEY.search(name)),
         num_tensors=len(names),
     )

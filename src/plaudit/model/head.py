@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["draw_head", "head_of", "head_rewards"]
+__all__ = ["draw_head", "head_of", "head_outputs"]
 
 
 def head_of(model: nn.Module) -> nn.Module:
@@ -23,8 +23,10 @@ def head_of(model: nn.Module) -> nn.Module:
     raise AttributeError(f"{type(model).__name__} has neither a `score` nor a `classifier` head")
 
 
-def head_rewards(head: nn.Module, hidden: Float[Tensor, "sequence hidden"]) -> Float[Tensor, " sequence"]:
-    """The head's output in float32, whatever precision the backbone runs in.
+def head_outputs(
+    head: nn.Module, hidden: Float[Tensor, "sequence hidden"]
+) -> Float[Tensor, "sequence output"]:
+    """What the head gives, [sequence, 1] for an ordinary reward model, in float32, whatever precision the backbone runs in.
 
     In bfloat16 a reward near 4 would move in steps of 1/32 and distinct answers would tie.
     """
@@ -32,10 +34,9 @@ def head_rewards(head: nn.Module, hidden: Float[Tensor, "sequence hidden"]) -> F
         weight = getattr(head, "weight", None)
         if type(head) is nn.Linear and type(weight) is nn.Parameter and weight.shape[-1] == hidden.shape[-1]:
             bias = None if head.bias is None else head.bias.float()
-            rewards = nn.functional.linear(hidden.float(), weight.float(), bias)
-        else:  # sharded, wrapped or quantised: only its own call knows how to reach the weight
-            rewards = head(hidden.to(next(head.parameters()).dtype)).float()
-    return rewards[:, 0]
+            return nn.functional.linear(hidden.float(), weight.float(), bias)
+        # Sharded, wrapped or quantised: only its own call knows how to reach the weight.
+        return head(hidden.to(next(head.parameters()).dtype)).float()
 
 
 def draw_head(head: nn.Linear, *, seed: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 
 from plaudit.errors import PlauditError
+from plaudit.model.attributes import reward_of_outputs
 from plaudit.model.reward_model import RewardModel
 from plaudit.tree.batch import TreeBatch, build_tree_batch
 from plaudit.tree.packing import Packing, pack_sequences
@@ -32,6 +33,8 @@ class InferenceResult:
 
     rewards: Float[np.ndarray, " sequence"]
     """Raw rewards in the order given, float32."""
+    outputs: Float[np.ndarray, "sequence output"]
+    """What the head gave: the reward itself, or one column per attribute."""
     num_given_tokens: int
     """Tokens of the sequences as given, duplicates included."""
     num_computed_tokens: int
@@ -67,7 +70,7 @@ def rewards_of_sequences(
     packing = pack_sequences(
         sequences, max_tokens=budget, shares_prefixes=model.attention_backend != "padded"
     )
-    rewards = np.empty(len(packing.distinct), dtype=np.float32)
+    outputs = np.empty((len(packing.distinct), model.config.num_labels), dtype=np.float32)
     copies = np.bincount(packing.index_of_given, minlength=len(packing.distinct))
     num_computed = 0
     waiting = packing.passes[::-1]
@@ -76,7 +79,7 @@ def rewards_of_sequences(
             first, last = waiting.pop()
             tree = build_tree_batch(packing.distinct[first:last]).to(model.device)
             try:
-                rewards[first:last] = _rewards(call or model, tree)
+                outputs[first:last] = _outputs(call or model, tree)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -87,16 +90,17 @@ def rewards_of_sequences(
             if on_progress is not None:
                 on_progress(int(copies[first:last].sum()))
     return InferenceResult(
-        rewards=rewards[packing.index_of_given],
+        rewards=reward_of_outputs(model.config, torch.from_numpy(outputs)).numpy()[packing.index_of_given],
+        outputs=outputs[packing.index_of_given],
         num_given_tokens=sum(len(ids) for ids in sequences),
         num_computed_tokens=num_computed,
         max_tokens=budget,
     )
 
 
-def _rewards(call: Callable[..., object], tree: TreeBatch) -> Float[np.ndarray, " sequence"]:
+def _outputs(call: Callable[..., object], tree: TreeBatch) -> Float[np.ndarray, "sequence output"]:
     logits = call(tree=tree).logits  # type: ignore[attr-defined]
-    return logits[:, 0].float().cpu().numpy()
+    return logits.float().cpu().numpy()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from plaudit.errors import PlauditError
+from plaudit.model.attributes import reward_weights, set_attributes
 from plaudit.model.backend import set_backend
 from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
 from plaudit.model.dropout import disable_dropout
@@ -50,6 +51,7 @@ def load_reward_model(
     dtype: torch.dtype | str = "auto",
     device: torch.device | str | None = None,
     keep_dropout: bool = False,
+    attributes: Mapping[str, float] | None = None,
     seed: int = 0,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -65,6 +67,7 @@ def load_reward_model(
         dtype: Precision of the weights; ``auto`` takes the checkpoint's own.
         device: Where to put it; None leaves it where transformers put it.
         keep_dropout: Keep the model's dropout for training (arXiv:1909.08593 turns it off).
+        attributes: Rated attributes and their weights in the reward, for a fresh head of several outputs.
         seed: Of a fresh head.
         revision, trust_remote_code, model_init_kwargs: As in ``from_pretrained``.
 
@@ -82,7 +85,15 @@ def load_reward_model(
             where=str(path_or_id),
             fix=f"Formats that can: {', '.join(READERS)}.",
         )
-    loaded = READERS[facts.format](str(path_or_id), facts, allow_fresh_head, seed, kwargs)
+    request = ReadRequest(
+        source=str(path_or_id),
+        facts=facts,
+        allow_fresh_head=allow_fresh_head,
+        attributes=attributes,
+        seed=seed,
+        kwargs=kwargs,
+    )
+    loaded = READERS[facts.format](request)
     if device is not None:
         loaded.model.to(device)  # type: ignore[arg-type]
     prepare_reward_model(loaded.model, tokenizer, attention=attention, keep_dropout=keep_dropout)
@@ -101,14 +112,9 @@ def prepare_reward_model(
     """Make a sequence-classification model fit for rewards, in place: pad token, raw output, dropout, attention.
 
     Raises:
-        PlauditError: When it has more than one output, or the backend cannot be used.
+        PlauditError: When it has several outputs without weights, or the backend cannot be used.
     """
-    if model.config.num_labels != 1:
-        raise PlauditError(
-            f"the model has {model.config.num_labels} outputs, and a reward model has one",
-            where=str(model.config.name_or_path or type(model).__name__),
-            fix="Load it with num_labels=1.",
-        )
+    reward_weights(model.config)  # one output, or several whose weights are known
     # Without this, pipeline("text-classification") and vLLM return sigmoid(reward).
     model.config.problem_type = "regression"
     if tokenizer is not None:
@@ -148,60 +154,80 @@ def _local_folder(path_or_id: str, revision: str | None) -> Path:
     return Path(config).parent
 
 
-def _read_sequence_classification(
-    source: str, facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
-) -> LoadedRewardModel:
-    if facts.num_labels != 1:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadRequest:
+    """What a format's reader is asked for."""
+
+    source: str
+    """The folder or hub id as given."""
+    facts: CheckpointFacts
+    """What was recognised."""
+    allow_fresh_head: bool
+    """Whether a missing head may be drawn."""
+    attributes: Mapping[str, float] | None
+    """Rated attributes and their weights, for a fresh head of several outputs."""
+    seed: int
+    """Of a fresh head."""
+    kwargs: dict[str, Any]
+    """Arguments of ``from_pretrained``."""
+
+
+def _read_sequence_classification(request: ReadRequest) -> LoadedRewardModel:
+    facts = request.facts
+    if facts.num_labels != 1 and not facts.has_reward_weights:
         raise PlauditError(
             f"{facts.architecture} has {facts.num_labels} outputs, and a reward model has one",
             where=str(facts.path / "config.json"),
             fix="This is a classifier. Train a reward model from its base instead.",
         )
-    model, missing = _from_pretrained(source, kwargs)
+    model, missing = _from_pretrained(request)
     if head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:
-        if not allow_fresh_head:
+        if not request.allow_fresh_head:
             raise _no_head(facts, head_keys)
-        return _with_fresh_head(facts, model, seed)
+        return _with_fresh_head(request, model)
     where = ", ".join(facts.head_keys) or "the checkpoint"
     origin = f"sequence classification ({facts.architecture}), head from {where}"
     return LoadedRewardModel(model=model, has_fresh_head=False, origin=origin)
 
 
-def _read_headless(
-    source: str, facts: CheckpointFacts, allow_fresh_head: bool, seed: int, kwargs: dict[str, Any]
-) -> LoadedRewardModel:
-    if not allow_fresh_head:
-        raise _no_head(facts, ["score.weight"])
-    model, _ = _from_pretrained(source, kwargs)
-    return _with_fresh_head(facts, model, seed)
+def _read_headless(request: ReadRequest) -> LoadedRewardModel:
+    if not request.allow_fresh_head:
+        raise _no_head(request.facts, ["score.weight"])
+    model, _ = _from_pretrained(request)
+    return _with_fresh_head(request, model)
 
 
-READERS: dict[str, Callable[[str, CheckpointFacts, bool, int, dict[str, Any]], LoadedRewardModel]] = {
+READERS: dict[str, Callable[[ReadRequest], LoadedRewardModel]] = {
     "sequence-classification": _read_sequence_classification,
     "headless": _read_headless,
 }
-"""How each format is read: (source, facts, allow_fresh_head, seed, kwargs) -> model."""
+"""How each format is read."""
 
 
-def _with_fresh_head(facts: CheckpointFacts, model: RewardModel, seed: int) -> LoadedRewardModel:
+def _with_fresh_head(request: ReadRequest, model: RewardModel) -> LoadedRewardModel:
     head = head_of(model)
     if isinstance(head, torch.nn.Linear):
-        draw_head(head, seed=seed)
-    origin = f"{facts.architecture or 'a model'} without a reward head; a fresh one was drawn (seed {seed})"
+        draw_head(head, seed=request.seed)
+    kind = request.facts.architecture or "a model"
+    origin = f"{kind} without a reward head; a fresh one was drawn (seed {request.seed})"
     return LoadedRewardModel(model=model, has_fresh_head=True, origin=origin)
 
 
-def _from_pretrained(source: str, kwargs: dict[str, Any]) -> tuple[RewardModel, list[str]]:
-    """The sequence-classification class of the config with one output, and the weights it did not find."""
+def _from_pretrained(request: ReadRequest) -> tuple[RewardModel, list[str]]:
+    """The sequence-classification class of the config with its outputs, and the weights it did not find."""
     from transformers.utils import logging as transformers_logging
 
+    source, kwargs = request.source, request.kwargs
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # "newly initialized" is said by us, as an error or in one line
     try:
         config = AutoConfig.from_pretrained(
             source, revision=kwargs["revision"], trust_remote_code=kwargs["trust_remote_code"]
         )
-        config.num_labels = 1
+        if request.attributes:
+            set_attributes(config, request.attributes)
+        elif not request.facts.has_reward_weights:
+            config.num_labels = 1
         model, info = AutoModelForSequenceClassification.from_pretrained(
             source, config=config, output_loading_info=True, **kwargs
         )

@@ -16,38 +16,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from plaudit.model.head import head_of, head_rewards
+from plaudit.model.head import head_of, head_outputs
 from plaudit.tree.batch import TreeBatch
 from plaudit.tree.plan import path_rows
 
-__all__ = ["padded_rewards"]
+__all__ = ["padded_outputs"]
 
 ROWS_PER_BATCH = 8
 """Rows in one forward pass (assumed: enough to fill the hardware, few enough to be of similar length)."""
 
 
-def padded_rewards(
+def padded_outputs(
     model: PreTrainedModel, plain_forward: Callable[..., Any], tree: TreeBatch
-) -> Float[Tensor, " sequence"]:
-    """The rewards of a tree's sequences, each computed in a row of its own."""
+) -> Float[Tensor, "sequence output"]:
+    """The outputs for a tree's sequences, each computed in a row of its own."""
     ends, index_of_sequence = np.unique(tree.plan.sequence_ends, return_inverse=True)
     paths = [path_rows(tree.plan, int(end)) for end in ends]
     order = sorted(range(len(paths)), key=lambda i: len(paths[i]))
-    rewards: list[Tensor] = []
+    outputs: list[Tensor] = []
     for first in range(0, len(order), ROWS_PER_BATCH):
         batch = [torch.from_numpy(paths[i]) for i in order[first : first + ROWS_PER_BATCH]]
-        rewards.append(_rewards_of_rows(model, plain_forward, tree, batch))
+        outputs.append(_outputs_of_rows(model, plain_forward, tree, batch))
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    return torch.cat(rewards)[torch.from_numpy(place[index_of_sequence]).to(tree.input_ids.device)]
+    return torch.cat(outputs)[torch.from_numpy(place[index_of_sequence]).to(tree.input_ids.device)]
 
 
-def _rewards_of_rows(
+def _outputs_of_rows(
     model: PreTrainedModel,
     plain_forward: Callable[..., Any],
     tree: TreeBatch,
     batch: list[Int[Tensor, " _path"]],
-) -> Float[Tensor, " batch"]:
+) -> Float[Tensor, "batch output"]:
     device = tree.input_ids.device
     lengths = torch.tensor([len(path) for path in batch], device=device)
     rows = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True).to(device)
@@ -55,13 +55,13 @@ def _rewards_of_rows(
     pad_token_id = model.config.get_text_config().pad_token_id or 0
     input_ids = tree.input_ids[0][rows].where(attention_mask.bool(), pad_token_id)
     if not is_decoder(model):
-        return plain_forward(input_ids=input_ids, attention_mask=attention_mask).logits[:, 0].float()
+        return plain_forward(input_ids=input_ids, attention_mask=attention_mask).logits.float()
     # The class would read the reward at the last token that is not the pad token, whatever the mask says: a
     # sequence that ends in the pad token would be read too early. So the position is ours.
     backbone = getattr(model, model.base_model_prefix)
     output = backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     last = output.last_hidden_state[torch.arange(len(batch), device=device), lengths - 1]
-    return head_rewards(head_of(model), last)
+    return head_outputs(head_of(model), last)
 
 
 def is_decoder(model: PreTrainedModel) -> bool:

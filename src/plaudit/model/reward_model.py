@@ -16,8 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from plaudit.model.head import head_of, head_rewards
-from plaudit.model.padded import padded_rewards
+from plaudit.model.attributes import reward_of_outputs
+from plaudit.model.head import head_of, head_outputs
+from plaudit.model.padded import padded_outputs
 from plaudit.tree.attention import tree_forward_arguments
 from plaudit.tree.batch import TreeBatch
 
@@ -35,23 +36,23 @@ class RewardModel(PreTrainedModel):
     """What it was loaded from and where its head came from, in words."""
 
     def forward(self, *args: Any, tree: TreeBatch | None = None, **kwargs: Any) -> Any:
-        """The rewards of a tree batch as ``logits`` [num_sequences, 1], or the class's own forward pass."""
+        """The outputs for a tree batch as ``logits`` [num_sequences, num_labels], or the class's own forward pass."""
         if tree is None:
             return super().forward(*args, **kwargs)
         if self.attention_backend == "padded":
-            rewards = padded_rewards(self, super().forward, tree)
+            outputs = padded_outputs(self, super().forward, tree)
         else:
-            rewards = self._tree_rewards(tree)
-        return SequenceClassifierOutput(logits=cast(Any, rewards[:, None]))
+            outputs = self._tree_outputs(tree)
+        return SequenceClassifierOutput(logits=cast(Any, outputs))
 
     def rewards(self, tree: TreeBatch) -> Float[Tensor, " sequence"]:
         """One raw reward per sequence of the tree, float32."""
-        return self(tree=tree).logits[:, 0]
+        return reward_of_outputs(self.config, self(tree=tree).logits)
 
-    def _tree_rewards(self, tree: TreeBatch) -> Float[Tensor, " sequence"]:
+    def _tree_outputs(self, tree: TreeBatch) -> Float[Tensor, "sequence output"]:
         backbone = getattr(self, self.base_model_prefix)
         hidden = backbone(**tree_forward_arguments(tree)).last_hidden_state[0]
-        return head_rewards(head_of(self), hidden[tree.sequence_ends])
+        return head_outputs(head_of(self), hidden[tree.sequence_ends])
 
 
 def as_reward_model(model: PreTrainedModel) -> RewardModel:

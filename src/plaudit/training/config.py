@@ -17,6 +17,15 @@ ON_OVERLENGTH = ("drop", "truncate-prompt", "error")
 SAMPLING = ("random", "sequential")
 TRANSCRIPTS = ("auto", "messages", "text")
 RENDER = ("auto", "chat", "text")
+OBJECTIVES = (
+    "bradley-terry",
+    "rao-kupper",
+    "davidson",
+    "plackett-luce",
+    "regression",
+    "binary-cross-entropy",
+    "attributes",
+)
 
 
 def option(default: Any, description: str) -> Any:
@@ -63,7 +72,60 @@ class RewardConfig(TrainingArguments):
     max_tokens_per_pass: int | None = option(
         None, "Bound memory: split a batch into passes of so many computed tokens; the step stays the same."
     )
+    pad_to_multiple_of: int | str | None = option(
+        "auto", "Padded rows get a multiple of so many tokens (backend padded only: a tree has no padding)."
+    )
+    activation_offloading: bool = option(
+        False, "Keep activations in the host's memory until the backward pass."
+    )
     disable_dropout: bool = option(True, "Turn the model's dropout off (LoRA's own stays).")
+
+    objective: list[str] = field(
+        default_factory=lambda: ["bradley-terry"],
+        metadata={
+            "help": f"What is learnt: {', '.join(OBJECTIVES)}. Several are added by weight: bradley-terry regression=0.5."
+        },
+    )
+    center_rewards_coefficient: float | None = option(
+        None,
+        "Weight of (reward(better) + reward(worse))^2, which pulls rewards to mean 0 (arXiv:2312.09244); 0.01.",
+    )
+    average_per_prompt: bool = option(
+        False, "Average the comparisons of a group, so that each prompt counts once (InstructGPT)."
+    )
+    tie_probability: float = option(
+        1 / 3, "Objectives with ties (rao-kupper, davidson): chance of a tie between equal rewards."
+    )
+    rating_range: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Lowest and highest rating of the data; binary-cross-entropy maps them to 0 and 1."
+        },
+    )
+    attributes: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Rated attributes for the objective attributes, with their weights in the reward: "
+            "helpfulness=0.65 correctness=0.8 verbosity=-0.4."
+        },
+    )
+
+    use_peft: bool = option(False, "Train an adapter (LoRA) and the head instead of all weights.")
+    lora_r: int = option(16, "Rank of the adapter.")
+    lora_alpha: int = option(32, "Scale of the adapter: alpha / r.")
+    lora_dropout: float = option(0.05, "Dropout of the adapter.")
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Layers that get an adapter; none: all linear layers but the head."}
+    )
+    use_rslora: bool = option(False, "Scale by alpha / sqrt(r) (arXiv:2312.03732).")
+    use_dora: bool = option(False, "Split weights into magnitude and direction (DoRA, arXiv:2402.09353).")
+    load_in_8bit: bool = option(False, "Quantise the frozen weights to 8 bits (bitsandbytes).")
+    load_in_4bit: bool = option(
+        False, "Quantise the frozen weights to 4 bits, nf4 (QLoRA, arXiv:2305.14314)."
+    )
+    merge_adapter: bool = option(
+        False, "Save the final model with the adapter merged into its weights; checkpoints keep the adapter."
+    )
     model_init_kwargs: dict[str, Any] | str | None = option(
         None, "Arguments of from_pretrained, as JSON, when the model is given by name."
     )
