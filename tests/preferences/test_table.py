@@ -33,6 +33,12 @@ def group_values(draw: st.DrawFn) -> dict[str, Any]:
         "prompt": draw(form),
         "completions": tuple(completions),
         "comparisons": draw(st.lists(comparison, max_size=4)),
+        "attributes": draw(
+            st.none()
+            | st.lists(st.tuples(st.none() | numbers, st.none() | numbers), min_size=size, max_size=size).map(
+                tuple
+            )
+        ),
         "ratings": draw(st.none() | st.lists(st.none() | numbers, min_size=size, max_size=size).map(tuple)),
         "tools": draw(st.none() | st.lists(objects, max_size=2).map(tuple)),
         "chat_template_kwargs": draw(objects),
@@ -56,7 +62,9 @@ def test_row_to_group_is_the_inverse_of_group_to_row(values: dict[str, Any]):
 @settings(max_examples=25, deadline=None)
 @given(st.lists(group_values(), min_size=1, max_size=5))
 def test_groups_come_back_the_same_from_the_arrow_file(several: list[dict[str, Any]]):
-    groups = [build(values) for values in several]
-    preferences = read_preferences(groups, progress=False)
+    # An attribute that no group has would be an error.
+    known = PreferenceGroup(prompt="p", completions=("a",), attributes=((1.0, 2.0),))
+    groups = [build(values) for values in several] + [known]
+    preferences = read_preferences(groups, attributes=["a", "b"], progress=False)
     assert list(preferences) == groups
     assert [preferences[index] for index in range(len(groups))] == groups

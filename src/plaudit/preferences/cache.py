@@ -18,7 +18,7 @@ from plaudit.preferences.store import open_table
 
 __all__ = ["find_kept", "keep", "reading_key"]
 
-_VERSION = 1
+_VERSION = 2
 """Raised whenever the same records are read to other groups."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, SupportsIndex, final
 
 from datasets import Dataset
@@ -12,7 +12,7 @@ from plaudit.errors import PlauditError
 from plaudit.preferences.group import PreferenceGroup
 from plaudit.preferences.report import ReadReport
 from plaudit.preferences.sealing import GroupCounts
-from plaudit.preferences.table import row_to_group
+from plaudit.preferences.table import attribute_names_of, row_to_group
 
 __all__ = ["PreferenceStream", "Preferences", "StreamState"]
 
@@ -22,8 +22,8 @@ _ROWS_PER_BATCH = 256
 class StreamState:
     """What a pass over a stream has found so far."""
 
-    def __init__(self) -> None:
-        self.counts = GroupCounts()
+    def __init__(self, attribute_names: Sequence[str] = ()) -> None:
+        self.counts = GroupCounts(attribute_names)
         self.report: Callable[[], ReadReport] = ReadReport
 
 
@@ -51,14 +51,18 @@ class Preferences:
         report: ReadReport | None = None,
         fingerprint: str = "",
         stream: PreferenceStream | None = None,
+        attribute_names: Sequence[str] | None = None,
     ) -> None:
         assert (dataset is None) != (stream is None), "either a table or a stream"
         self._dataset = dataset
         self._report = report or ReadReport()
         self._fingerprint = fingerprint
         self._stream = stream
+        if attribute_names is None:
+            attribute_names = () if dataset is None else attribute_names_of(dataset)
+        self._attribute_names = tuple(attribute_names)
         # Only a stream has a state: a table is pickled to other processes, which a running hash is not.
-        self._state = StreamState() if stream is not None else None
+        self._state = StreamState(self._attribute_names) if stream is not None else None
 
     @property
     def is_streaming(self) -> bool:
@@ -81,13 +85,18 @@ class Preferences:
         return self._dataset
 
     @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """What the numbers of `PreferenceGroup.attributes` are called, in their order; empty without any."""
+        return self._attribute_names
+
+    @property
     def report(self) -> ReadReport:
         """The counts of everything that was read, skipped or decided on the way."""
         return self._state.report() if self._state is not None else self._report
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of prompts, completions, comparisons and ratings in order: the same data, the same text."""
+        """SHA-256 of prompts, completions and all that is known of them, in order: the same data, the same text."""
         return self._fingerprint if self._state is None else self._state.counts.fingerprint
 
     def __len__(self) -> int:
@@ -108,7 +117,7 @@ class Preferences:
 
     def __iter__(self) -> Iterator[PreferenceGroup]:
         if self._stream is not None:
-            self._state = StreamState()
+            self._state = StreamState(self._attribute_names)
             yield from self._stream(self._state)
             return
         for batch in self.dataset.iter(batch_size=_ROWS_PER_BATCH):

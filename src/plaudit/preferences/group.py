@@ -40,7 +40,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreferenceGroup:
-    """One prompt, K completions, and the comparisons and ratings known about them."""
+    """One prompt, K completions, and the comparisons, ratings and attributes known about them."""
 
     prompt: Prompt
     """What was asked. Text and messages do not mix: completions have the form of the prompt."""
@@ -50,6 +50,9 @@ class PreferenceGroup:
     """The judgements, by index into ``completions``."""
     ratings: tuple[float | None, ...] | None = None
     """One number per completion, higher is better, in the source's own unit; None where unknown."""
+    attributes: tuple[tuple[float | None, ...], ...] | None = None
+    """[K][A]: for each completion its A rated attributes, in the order of the names that were asked for, in the
+    source's own unit; None where unknown, and None as a whole where nothing is known."""
     tools: tuple[Mapping[str, Any], ...] | None = None
     """Tool schemas that the chat template renders."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)

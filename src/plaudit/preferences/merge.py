@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 
 from plaudit.preferences.collection import Preferences
+from plaudit.preferences.formats.distinct import mean_of_known
 from plaudit.preferences.report import Tally
 from plaudit.preferences.sealing import Sealed, seal_row
 from plaudit.preferences.store import TableWriter, new_table_path
@@ -27,14 +28,15 @@ __all__ = ["merge_by_prompt", "write_merged"]
 _ROWS_PER_BATCH = 256
 _COMPARISON_COLUMNS = ("better", "worse", "margin", "weight", "is_tie")
 _CONTRADICTIONS = "contradictions"
-_RATED_TWICE = "prompts with a completion that is rated differently in two records; the first rating was kept"
+_RATED_TWICE = "prompts with a completion that is rated differently in two records; it has the mean"
 _SELF_TIES = "prompts with a tie of a completion with itself, which was left out"
 
 
 def merge_by_prompt(preferences: Preferences, *, cache_dir: str | Path | None = None) -> Preferences:
     """One group for each distinct prompt, tools, template arguments and subset.
 
-    Identical completions become one, and every comparison is kept, contradicting ones too: they are counted.
+    Identical completions become one, and every comparison is kept, contradicting ones too: they are counted. A
+    completion that was rated several times has the mean of its ratings, and of each of its attributes.
     A merged group has the id and source of its first record.
 
     >>> from plaudit.preferences import read_preferences
@@ -49,7 +51,7 @@ def merge_by_prompt(preferences: Preferences, *, cache_dir: str | Path | None = 
 def write_merged(preferences: Preferences, path: Path) -> Preferences:
     """`merge_by_prompt` into a given file."""
     found: Counter[str] = Counter()
-    with TableWriter(path) as writer:
+    with TableWriter(path, preferences.attribute_names) as writer:
         writer.extend(_merged(preferences.dataset, found))
     merged = writer.opened(Tally())
     notes = {note: number for note, number in found.items() if note != _CONTRADICTIONS and number}
@@ -101,7 +103,7 @@ def _merge(rows: list[dict[str, Any]], found: Counter[str]) -> dict[str, Any]:
         index = [places.setdefault(text, len(places)) for text in row["completions"]]
         _add_comparisons(merged, row, index, found)
     merged["completions"] = list(places)
-    merged["ratings"] = _merge_ratings(rows, places, found)
+    merged["ratings"], merged["attributes"] = _merge_ratings(rows, places, found)
     found[_CONTRADICTIONS] += _num_contradictions(merged)
     return merged
 
@@ -120,16 +122,26 @@ def _add_comparisons(
 
 def _merge_ratings(
     rows: list[dict[str, Any]], places: dict[str, int], found: Counter[str]
-) -> list[float | None] | None:
-    ratings: list[float | None] = [None] * len(places)
-    differs = False
+) -> tuple[list[float | None] | None, list[list[float | None]] | None]:
+    """Ratings and attributes of each distinct completion: the means of what the rows say, None for nothing."""
+    by_name = (_merge_column(rows, "ratings", places), _merge_column(rows, "attributes", places))
+    found[_RATED_TWICE] += any(differs for _, differs in by_name)
+    ratings, attributes = (values for values, _ in by_name)
+    return None if ratings is None else [rating for (rating,) in ratings], attributes
+
+
+def _merge_column(
+    rows: list[dict[str, Any]], name: str, places: dict[str, int]
+) -> tuple[list[list[float | None]] | None, bool]:
+    """For each place its merged numbers; and whether two rows differ about one."""
+    given: list[list[Sequence[float | None]]] = [[] for _ in places]
     for row in rows:
-        for text, rating in zip(row["completions"], row["ratings"] or [], strict=False):
-            place = places[text]
-            differs |= rating is not None and ratings[place] not in (None, rating)
-            ratings[place] = rating if ratings[place] is None else ratings[place]
-    found[_RATED_TWICE] += differs
-    return None if all(rating is None for rating in ratings) else ratings
+        for text, values in zip(row["completions"], row[name] or [], strict=False):
+            given[places[text]].append(values if isinstance(values, list) else [values])
+    width = max((len(values) for of_place in given for values in of_place), default=0)
+    differs = any(len(set(numbers) - {None}) > 1 for of in given for numbers in zip(*of, strict=True))
+    merged = [[mean_of_known(n) for n in zip(*of_place, strict=True)] or [None] * width for of_place in given]
+    return (merged if any(n is not None for values in merged for n in values) else None), differs
 
 
 def _num_contradictions(row: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from plaudit.errors import PlauditError
+from plaudit.preferences.attributes import AskedAttributes, check_attributes
 from plaudit.preferences.bad_record import BadRecordPolicy
 from plaudit.preferences.collection import Preferences
 from plaudit.preferences.pipeline import Reading
@@ -38,6 +39,7 @@ def read_mixture(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     transcripts: str = "messages",
+    attributes: Sequence[str] | None = None,
     on_bad_record: str = "error",
     bad_records_path: str | Path | None = None,
     group_by_prompt: bool = False,
@@ -52,7 +54,8 @@ def read_mixture(
             to join whole; or open-instruct's list of names and amounts in turn, ``["a", "0.5", "b",
             "1000"]``, where an amount with a point is a fraction and one without is a count.
         seed: Chooses the groups where a part of a source is taken.
-        split: As in `read_preferences`, for every source; so are the options that follow.
+        split: As in `read_preferences`, for every source; so are the options that follow. An attribute that
+            only some sources have is unknown in the others.
 
     Raises:
         PlauditError: An amount is no fraction or count, or more than the source has; or what
@@ -65,15 +68,17 @@ def read_mixture(
     check_options(columns, transcripts)
     mixture = parse_mixture(sources)
     renames, tally = dict(columns or {}), Tally()
+    asked = AskedAttributes(_common_attributes(attributes, mixture), renames)
     with (
         BadRecordPolicy(on_bad_record, bad_records_path) as policy,
-        TableWriter(new_table_path(cache_dir)) as writer,
+        TableWriter(new_table_path(cache_dir), asked.names) as writer,
     ):
         for source, amount in mixture:
             # A stream is read to its end here: a mixture is a table.
             located, _ = resolve(source, split, renames, streaming)
-            reading = Reading(located, renames, transcripts, policy, progress)
+            reading = Reading(located, renames, transcripts, policy, progress, asked)
             writer.extend(_taken(reading, amount, seed, tally))
+        asked.check_met(tally.sources)
     return finish_table(writer, tally, group_by_prompt=group_by_prompt, cache_dir=cache_dir)
 
 
@@ -103,6 +108,16 @@ def parse_mixture(sources: Mapping[str, Amount] | Sequence[Any]) -> list[tuple[S
     return [(source, _check_amount(source, amount)) for source, amount in pairs]
 
 
+def _common_attributes(
+    attributes: Sequence[str] | None, mixture: Sequence[tuple[Source, Amount]]
+) -> tuple[str, ...]:
+    """The names asked for, or those that sources which are preferences have already, which must be the same."""
+    names = check_attributes(attributes)
+    for source, _ in mixture:
+        names = check_attributes(names, source)
+    return names
+
+
 def _taken(reading: Reading, amount: Amount, seed: int, tally: Tally) -> Iterator[Sealed]:
     """The sealed groups of a source that the mixture takes."""
     own = Tally()
@@ -111,7 +126,7 @@ def _taken(reading: Reading, amount: Amount, seed: int, tally: Tally) -> Iterato
         reading.check_any(own)
         tally.add_report(own.report())
         return
-    with TableWriter(new_table_path(None)) as writer:
+    with TableWriter(new_table_path(None), reading.attributes.names) as writer:
         writer.extend(sealed for _, sealed in reading.sealed(own))
         reading.check_any(own)
     preferences = writer.opened(own)

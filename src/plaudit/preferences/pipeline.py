@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from plaudit.errors import PlauditError
+from plaudit.preferences.attributes import AskedAttributes
 from plaudit.preferences.bad_record import BadRecord, BadRecordPolicy
 from plaudit.preferences.formats.recognise import Parsed, parse_record
 from plaudit.preferences.group import PreferenceGroup
@@ -29,12 +30,14 @@ class Reading:
         transcripts: str,
         policy: BadRecordPolicy,
         progress: bool,
+        attributes: AskedAttributes,
     ) -> None:
         self.located = located
         self._columns = columns
         self._transcripts = transcripts
         self.policy = policy
         self._progress = progress
+        self.attributes = attributes
 
     def sealed(self, tally: Tally) -> Iterator[tuple[PreferenceGroup, Sealed]]:
         """The good groups, as themselves and as rows; everything else is counted."""
@@ -81,7 +84,7 @@ class Reading:
             tally.add_bad(bad.reason, where, bad.what)
             return None
         tally.formats[name] += 1
-        for note in notes:
+        for note in (*notes, *self.attributes.see(group, value)):
             tally.notes[note] += 1
         return group, sealed
 
@@ -89,8 +92,15 @@ class Reading:
         if isinstance(value, BadRecord):
             raise value
         if isinstance(value, PreferenceGroup):
+            self.attributes.check_group(value)
             return "preference-group", value, ()
-        return parse_record(value, where, transcripts=self._transcripts, columns=self._columns)
+        return parse_record(
+            value,
+            where,
+            transcripts=self._transcripts,
+            columns=self._columns,
+            attributes=self.attributes.names,
+        )
 
     def check_any(self, tally: Tally) -> None:
         """Whether a whole pass gave anything.

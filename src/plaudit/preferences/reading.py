@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from plaudit.errors import PlauditError, unknown_choice
+from plaudit.preferences.attributes import AskedAttributes, check_attributes
 from plaudit.preferences.bad_record import BadRecordPolicy
 from plaudit.preferences.cache import find_kept, keep, reading_key
 from plaudit.preferences.collection import Preferences, StreamState
@@ -32,6 +33,7 @@ def read_preferences(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
     transcripts: str = "messages",
+    attributes: Sequence[str] | None = None,
     on_bad_record: str = "error",
     bad_records_path: str | Path | None = None,
     group_by_prompt: bool = False,
@@ -48,6 +50,8 @@ def read_preferences(
         columns: Our names to the source's, such as ``{"prompt": "question"}``.
         transcripts: ``messages`` turns Human/Assistant transcripts into messages, ``text`` keeps them as they
             are.
+        attributes: Names of rated attributes to keep (HelpSteer's helpfulness, correctness, ...); a value that a
+            record does not have is unknown. Groups given as such carry their values in this order.
         on_bad_record: ``error`` stops at the first, ``skip`` counts them.
         bad_records_path: Where skipped records are written, as JSON lines of source, line, reason and
             excerpt.
@@ -58,8 +62,8 @@ def read_preferences(
         progress: Show progress on standard error when it takes more than two seconds.
 
     Raises:
-        PlauditError: The source cannot be found or holds no records; an option is unknown; or a record is bad
-            and ``on_bad_record`` is ``error``.
+        PlauditError: The source cannot be found or holds no records; an option is unknown; no record has an
+            attribute asked for; or a record is bad and ``on_bad_record`` is ``error``.
 
     >>> preferences = read_preferences([{"prompt": "2+2?", "chosen": "4", "rejected": "5"}])
     >>> preferences[0].comparisons[0].better
@@ -67,12 +71,14 @@ def read_preferences(
     """
     check_options(columns, transcripts)
     renames = dict(columns or {})
+    asked = AskedAttributes(check_attributes(attributes, source), renames)
     located, is_stream = resolve(source, split, renames, streaming)
     with BadRecordPolicy(on_bad_record, bad_records_path) as policy:
-        reading = Reading(located, renames, transcripts, policy, progress)
+        reading = Reading(located, renames, transcripts, policy, progress, asked)
         if is_stream:
             return _stream(reading, group_by_prompt)
         options = {"columns": renames, "transcripts": transcripts, "group_by_prompt": group_by_prompt}
+        options["attributes"] = asked.names
         key = reading_key(located, options) if cache_dir is not None else None
         kept = find_kept(Path(cache_dir), key) if cache_dir is not None and key is not None else None
         return kept if kept is not None else _store(reading, group_by_prompt, cache_dir, key)
@@ -110,9 +116,10 @@ def _store(
     reading: Reading, group_by_prompt: bool, cache_dir: str | Path | None, key: str | None
 ) -> Preferences:
     tally = Tally()
-    with TableWriter(new_table_path(cache_dir)) as writer:
+    with TableWriter(new_table_path(cache_dir), reading.attributes.names) as writer:
         writer.extend(sealed for _, sealed in reading.sealed(tally))
         reading.check_any(tally)
+        reading.attributes.check_met(tally.sources)
     return finish_table(writer, tally, group_by_prompt=group_by_prompt, cache_dir=cache_dir, key=key)
 
 
@@ -132,5 +139,6 @@ def _stream(reading: Reading, group_by_prompt: bool) -> Preferences:
             state.counts.add(sealed)
             yield group
         reading.check_any(tally)
+        reading.attributes.check_met(tally.sources)
 
-    return Preferences(stream=run)
+    return Preferences(stream=run, attribute_names=reading.attributes.names)

@@ -30,7 +30,7 @@ class ReadReport:
     num_ties: int = 0
     """Judgements of "equally good" among them."""
     num_without_comparison: int = 0
-    """Groups that compare nothing (all samples right, all wrong): for best-of-n, not for training."""
+    """Groups that compare nothing: rated only, or all samples right or wrong. They teach no comparison."""
     num_duplicates: int = 0
     """Groups whose content was met before. They are kept."""
     num_contradictions: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,9 @@ def seal_row(row: dict[str, Any]) -> Sealed:
     texts = "\x1f".join((row["prompt"], *row["completions"]))
     extras = f"{row['tools']}\x1f{row['chat_template_kwargs']}"
     numbers = f"{row['better']}{row['worse']}{row['margin']}{row['weight']}{row['is_tie']}{row['ratings']}"
+    # Where nobody asked for attributes, the data are the data that they were before there were any.
+    if row["attributes"] is not None:
+        numbers += str(row["attributes"])
     content = f"{texts}\x1e{extras}\x1e{numbers}".encode()
     for name in ("id", "subset", "source"):
         if row[name] is not None and not row[name].isascii():
@@ -61,15 +65,15 @@ def seal_row(row: dict[str, Any]) -> Sealed:
 
 
 class GroupCounts:
-    """Counts of groups, with their fingerprint: a SHA-256 over the digests in order."""
+    """Counts of groups, with their fingerprint: a SHA-256 over the attributes' names and the digests in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, attribute_names: Sequence[str] = ()) -> None:
         self.num_groups = 0
         self.num_comparisons = 0
         self.num_ties = 0
         self.num_without_comparison = 0
         self._heads = array("Q")
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256("\x1f".join(attribute_names).encode())
 
     def add(self, sealed: Sealed) -> None:
         """Count one group."""

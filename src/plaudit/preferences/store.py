@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from datasets import Dataset
 from plaudit.preferences.collection import Preferences
 from plaudit.preferences.report import Tally
 from plaudit.preferences.sealing import GroupCounts, Sealed
-from plaudit.preferences.table import SCHEMA
+from plaudit.preferences.table import SCHEMA, with_attribute_names
 
 __all__ = ["TableWriter", "new_table_path", "open_table"]
 
@@ -29,13 +29,13 @@ _MAX_BYTES = 8 * 2**20
 class TableWriter:
     """Writes sealed groups to an Arrow file in batches. A context manager; close it before reading."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, attribute_names: Sequence[str] = ()) -> None:
         self.path = path
-        self.counts = GroupCounts()
+        self.counts = GroupCounts(attribute_names)
         self._rows: list[Mapping[str, Any]] = []
         self._num_bytes = 0
         self._file = pa.OSFile(str(path), "wb")
-        self._stream = pa.ipc.new_stream(self._file, SCHEMA)
+        self._stream = pa.ipc.new_stream(self._file, with_attribute_names(SCHEMA, attribute_names))
 
     def __enter__(self) -> TableWriter:
         return self

@@ -21,6 +21,7 @@ from datasets import Dataset
 from plaudit.preferences.group import PreferenceGroup
 from plaudit.preferences.table import SCHEMA, row_to_group
 from plaudit.tokens.columns import to_arrow
+from plaudit.tokens.keeping import KeepRows
 from plaudit.tokens.limits import LengthLimits, LimitedGroup, limit_group
 from plaudit.tokens.rendered import render_groups
 from plaudit.tokens.rendering import Renderer
@@ -34,7 +35,7 @@ MAX_CHARACTERS_PER_CALL = 1_000_000
 """Characters per call of the tokenizer. A fast one holds about 100 bytes a token while it works, so a call
 takes some 30 MB, and more per call is no faster (assumed)."""
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Goes up when the same inputs would give other tokens, so that older files are not found."""
 
 
@@ -46,8 +47,8 @@ class GroupTokenizer:
     """The one rendering."""
     limits: LengthLimits
     """The length limits."""
-    keep_without_comparisons: bool = False
-    """Whether groups in which nothing is compared are kept."""
+    keep_without_comparisons: KeepRows = False
+    """Which groups in which nothing is compared are kept."""
 
     def __call__(
         self, groups: Sequence[PreferenceGroup], rows: Sequence[int]

@@ -43,6 +43,7 @@ TOKEN_SCHEMA = pa.schema(
         pa.field("weight", pa.list_(pa.float32())),
         pa.field("is_tie", pa.list_(pa.bool_())),
         pa.field("ratings", pa.list_(pa.float32())),  # null where the source has none
+        pa.field("attributes", pa.list_(pa.float32())),  # K * A numbers, completion by completion; or null
         pa.field("row", pa.int64()),
         pa.field("completion_index", pa.list_(pa.int32())),  # null: all, in order
         pa.field("comparison_index", pa.list_(pa.int32())),  # null: all, in order
@@ -85,6 +86,10 @@ def to_arrow(rows: Sequence[tuple[int, LimitedGroup]]) -> pa.Table:
         "weight": _lists([group.weight for group in groups]),
         "is_tie": _lists([group.is_tie for group in groups]),
         "ratings": pa.array([group.ratings for group in groups], type=pa.list_(pa.float32())),
+        "attributes": pa.array(
+            [None if g.attributes is None else g.attributes.ravel() for g in groups],
+            type=pa.list_(pa.float32()),
+        ),
         "completion_index": pa.array([g.completion_index for g in groups], type=pa.list_(pa.int32())),
         "comparison_index": pa.array([g.comparison_index for g in groups], type=pa.list_(pa.int32())),
         "row": pa.array([row for row, _ in rows], type=pa.int64()),
@@ -132,6 +137,7 @@ class TokenRows:
             weight=read["weight"](i).copy(),
             is_tie=read["is_tie"](i).copy(),
             ratings=_copy(read["ratings"](i)),
+            attributes=_rows(read["attributes"](i), len(ends)),
             completion_index=_copy(read["completion_index"](i)),
             comparison_index=_copy(read["comparison_index"](i)),
             row=int(read["row"](i)),
@@ -141,6 +147,10 @@ class TokenRows:
 
 def _copy(values: np.ndarray | None) -> np.ndarray | None:
     return None if values is None else values.copy()
+
+
+def _rows(values: np.ndarray | None, num_rows: int) -> np.ndarray | None:
+    return None if values is None else values.reshape(num_rows, -1).copy()
 
 
 def _num_common(sequences: Sequence[np.ndarray]) -> int:

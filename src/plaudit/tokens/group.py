@@ -29,6 +29,8 @@ class TokenGroup:
     """bool [num_comparisons]."""
     ratings: np.ndarray | None = None
     """float32 [K], NaN where unknown."""
+    attributes: np.ndarray | None = None
+    """float32 [K, A]: rated attributes, in the order of the table's `attribute_names`; NaN where unknown."""
     row: int = -1
     """Row of the preference table that it came from; -1 when it came from none."""
     num_truncated_tokens: int = 0

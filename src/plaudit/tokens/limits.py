@@ -15,6 +15,7 @@ import numpy as np
 
 from plaudit.errors import PlauditError, unknown_choice
 from plaudit.tokens.group import TokenGroup
+from plaudit.tokens.keeping import KeepRows, is_kept
 
 __all__ = ["DROP_REASONS", "LengthLimits", "LimitedGroup", "limit_group"]
 
@@ -22,7 +23,7 @@ POLICIES = ("drop", "truncate-prompt", "error")
 
 DROP_REASONS = ("too-long", "prompt-too-long", "identical", "no-comparison")
 """Why a group is dropped: a completion over the limit, the prompt over its limit, completions that are the
-same ids, nothing to compare from the start."""
+same ids, nothing to compare from the start (nor ratings or attributes that are wanted)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +83,7 @@ def limit_group(
     limits: LengthLimits,
     *,
     leading_ids: Collection[int] = (),
-    keep_without_comparisons: bool = False,
+    keep_without_comparisons: KeepRows = False,
     source: str = "",
 ) -> LimitedGroup:
     """A token group within the limits, with identical completions merged.
@@ -91,7 +92,7 @@ def limit_group(
         group: The group with nothing cut.
         limits: The limits.
         leading_ids: Ids that stay in front when the prompt is cut (the beginning-of-sequence token).
-        keep_without_comparisons: Keep a group with at least one completion even if nothing is compared.
+        keep_without_comparisons: Whether a group is kept if nothing in it is compared; see `keeping.KeepRows`.
         source: Where the group was read, for errors.
 
     Raises:
@@ -107,7 +108,7 @@ def limit_group(
     identical = first_of[group.better] == first_of[group.worse]
     too_long = ~identical & ~(fits[group.better] & fits[group.worse])
     compared = ~identical & ~too_long
-    is_left = len(kept) > 0 and (bool(compared.any()) or keep_without_comparisons)
+    is_left = len(kept) > 0 and (bool(compared.any()) or is_kept(group, fits, keep_without_comparisons))
     limited = _cut(_select(group, kept, first_of, compared), limits, num_leading) if is_left else None
     return LimitedGroup(
         group=limited,
@@ -153,7 +154,8 @@ def _select(group: TokenGroup, kept: np.ndarray, first_of: np.ndarray, compared:
         margin=group.margin[compared],
         weight=group.weight[compared],
         is_tie=group.is_tie[compared],
-        ratings=None if group.ratings is None else _merged_ratings(group.ratings, kept, first_of),
+        ratings=None if group.ratings is None else _merged(group.ratings, kept, first_of),
+        attributes=None if group.attributes is None else _merged(group.attributes, kept, first_of),
         completion_index=_chosen(group.completion_index, kept.astype(np.int32)),
         comparison_index=_chosen(group.comparison_index, np.flatnonzero(compared).astype(np.int32)),
     )
@@ -164,14 +166,15 @@ def _chosen(index: np.ndarray | None, chosen: np.ndarray) -> np.ndarray:
     return chosen if index is None else index[chosen]
 
 
-def _merged_ratings(ratings: np.ndarray, kept: np.ndarray, first_of: np.ndarray) -> np.ndarray:
-    """float32 [len(kept)]: the mean of the known ratings of the completions merged into each, else NaN."""
-    merged = np.full(len(kept), np.nan, dtype=np.float32)
+def _merged(ratings: np.ndarray, kept: np.ndarray, first_of: np.ndarray) -> np.ndarray:
+    """float32 [len(kept), ...]: the means of the known ratings of the completions merged into each, else NaN."""
+    merged = np.full((len(kept), *ratings.shape[1:]), np.nan, dtype=np.float32)
     for position, index in enumerate(kept):
         of_same = ratings[first_of == index]
-        known = of_same[~np.isnan(of_same)]
-        if len(known):
-            merged[position] = known.mean()
+        known = ~np.isnan(of_same)
+        count = known.sum(axis=0)
+        mean = of_same.sum(axis=0, where=known) / np.maximum(count, 1)
+        merged[position] = np.where(count > 0, mean, np.nan)
     return merged
 
 

@@ -8,6 +8,7 @@ than followed by its completion.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -86,10 +87,15 @@ def _token_group(
         margin=np.array([c.margin for c in comparisons], dtype=np.float32),
         weight=np.array([c.weight for c in comparisons], dtype=np.float32),
         is_tie=np.array([c.is_tie for c in comparisons], dtype=np.bool_),
-        # None becomes NaN.
-        ratings=None if group.ratings is None else np.array(group.ratings, dtype=np.float32),
+        ratings=_with_nan(group.ratings),
+        attributes=_with_nan(group.attributes),
         row=row,
     )
+
+
+def _with_nan(numbers: Sequence[Any] | None) -> np.ndarray | None:
+    """float32 of the same shape; None becomes NaN."""
+    return None if numbers is None else np.array(numbers, dtype=np.float32)
 
 
 def _num_prompt_tokens(sequences: list[np.ndarray], prompt_ids: np.ndarray | None) -> int:

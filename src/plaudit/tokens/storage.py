@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset
 
+from plaudit.preferences.table import with_attribute_names
 from plaudit.tokens.columns import TOKEN_SCHEMA, TokenRows
 from plaudit.tokens.group import TokenGroup
 
@@ -26,17 +27,23 @@ READS_PER_RELEASE = 512
 about 128 MiB are resident at most (derived)."""
 
 
-def write_rows(path: Path, tables: Iterable[pa.Table]) -> str:
+def write_rows(path: Path, tables: Iterable[pa.Table], attribute_names: Sequence[str] = ()) -> str:
     """Write tables of `TOKEN_SCHEMA` to one file, which appears under its name only when it is whole.
+
+    Args:
+        path: Of the file.
+        tables: Its rows.
+        attribute_names: What the columns of `TokenGroup.attributes` are called; kept in the file's schema.
 
     Returns:
         SHA-256 of the content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    digest = hashlib.sha256()
+    digest = hashlib.sha256("\x1f".join(attribute_names).encode())
+    schema = with_attribute_names(TOKEN_SCHEMA, attribute_names)
     try:
-        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, TOKEN_SCHEMA) as writer:
+        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
             for table in tables:
                 for batch in table.combine_chunks().to_batches():
                     digest.update(memoryview(batch.serialize()))

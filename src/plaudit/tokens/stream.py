@@ -33,6 +33,7 @@ class TokenStream:
         source: Rows of `plaudit.preferences.table.SCHEMA`, or preference groups.
         tokenizer: From groups and their rows to (row, outcome) pairs.
         limits: The limits that it applies, for the report.
+        attribute_names: What the columns of `TokenGroup.attributes` are called.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class TokenStream:
         source: Iterable[Mapping[str, Any] | PreferenceGroup],
         tokenizer: Callable[[Sequence[PreferenceGroup], Sequence[int]], list[tuple[int, LimitedGroup]]],
         limits: LengthLimits,
+        attribute_names: Sequence[str] = (),
     ) -> None:
         self.source = source
         self.limits = limits
+        self.attribute_names = tuple(attribute_names)
         self._tokenizer = tokenizer
         self._counts: list[tuple[int, ...]] = []
         self._reasons: list[str | None] = []

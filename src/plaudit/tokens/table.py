@@ -21,9 +21,11 @@ from datasets import Dataset
 from datasets.fingerprint import get_temporary_cache_files_directory
 
 from plaudit.errors import PlauditError
+from plaudit.preferences.table import attribute_names_of
 from plaudit.tokens.chunks import GROUPS_PER_CHUNK
 from plaudit.tokens.columns import TOKEN_SCHEMA, to_arrow
 from plaudit.tokens.group import TokenGroup
+from plaudit.tokens.keeping import KeepRows, check_keep
 from plaudit.tokens.limits import LengthLimits, LimitedGroup, limit_group
 from plaudit.tokens.report import REPORT_COLUMNS, TokenReport, report_of_columns
 from plaudit.tokens.storage import MappedRows, open_rows, write_rows
@@ -37,9 +39,13 @@ class TokenTable:
     Args:
         dataset: Rows of `columns.TOKEN_SCHEMA`, dropped groups included.
         limits: The limits that were applied, for the report.
+        attribute_names: What the columns of `TokenGroup.attributes` are called; the data set's file knows, where
+            there is one.
     """
 
-    def __init__(self, dataset: Dataset, limits: LengthLimits) -> None:
+    def __init__(
+        self, dataset: Dataset, limits: LengthLimits, *, attribute_names: Sequence[str] | None = None
+    ) -> None:
         missing = [name for name in TOKEN_SCHEMA.names if name not in dataset.column_names]
         if missing:
             raise PlauditError(
@@ -47,6 +53,8 @@ class TokenTable:
                 where="token table",
                 fix="Make one with plaudit.tokens.tokenize_preferences.",
             )
+        names = attribute_names_of(dataset) if attribute_names is None else attribute_names
+        self.attribute_names: tuple[str, ...] = tuple(names)
         # Rows are addressed by their place in the file; an order of the data set's own would hide that.
         self._all = dataset if dataset._indices is None else dataset.flatten_indices()
         columns = _numpy_columns(self._all)
@@ -123,7 +131,8 @@ class TokenTable:
         *,
         limits: LengthLimits | None = None,
         leading_ids: Iterable[int] = (),
-        keep_rows_without_comparisons: bool = True,
+        keep_rows_without_comparisons: KeepRows = True,
+        attribute_names: Sequence[str] = (),
         cache_dir: str | Path | None = None,
     ) -> TokenTable:
         """A table of token groups that exist already, written to a file chunk by chunk.
@@ -132,9 +141,14 @@ class TokenTable:
             groups: The groups, as many as they are: only one chunk is in memory.
             limits: Limits to apply; none when None.
             leading_ids: Ids that stay in front when a prompt is cut (the beginning-of-sequence token).
-            keep_rows_without_comparisons: Whether groups in which nothing is compared are kept.
+            keep_rows_without_comparisons: Which groups in which nothing is compared are kept: `keeping.KeepRows`.
+            attribute_names: What the columns of the groups' attributes are called.
             cache_dir: Folder of the file; a temporary one, removed when Python ends, when None.
+
+        Raises:
+            PlauditError: A group has more or fewer attributes than there are names.
         """
+        check_keep(keep_rows_without_comparisons)
         rule = limits or LengthLimits()
         limited = (
             (
@@ -147,11 +161,11 @@ class TokenTable:
                     source=f"row {group.row}",
                 ),
             )
-            for group in groups
+            for group in _with_width(groups, len(attribute_names))
         )
         folder = Path(cache_dir or get_temporary_cache_files_directory())
         path = folder / f"token-groups-{uuid.uuid4().hex}.arrow"
-        return cls(open_rows(path, write_rows(path, _chunks(limited))), rule)
+        return cls(open_rows(path, write_rows(path, _chunks(limited), attribute_names)), rule)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rows": None}
@@ -174,3 +188,16 @@ def _chunks(rows: Iterable[tuple[int, LimitedGroup]]) -> Iterator[pa.Table]:
     iterator = iter(rows)
     while chunk := list(islice(iterator, GROUPS_PER_CHUNK)):
         yield to_arrow(chunk)
+
+
+def _with_width(groups: Iterable[TokenGroup], num_names: int) -> Iterator[TokenGroup]:
+    """The groups, each with a row of ``num_names`` attributes for each sequence, or without attributes."""
+    for group in groups:
+        wanted = (len(group.sequences), num_names)
+        if group.attributes is not None and group.attributes.shape != wanted:
+            raise PlauditError(
+                f"attributes of the shape {group.attributes.shape} for {wanted[0]} sequences and {num_names} names",
+                where=f"row {group.row}",
+                fix="Give one row for each sequence, and the names: attribute_names=[...].",
+            )
+        yield group

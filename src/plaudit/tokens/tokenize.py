@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from datasets.fingerprint import get_temporary_cache_files_directory
 from datasets.utils import tqdm
 
 from plaudit.errors import PlauditError
-from plaudit.preferences.table import SCHEMA
+from plaudit.preferences.table import SCHEMA, attribute_names_of
 from plaudit.tokens.chunks import GroupTokenizer, token_chunks
+from plaudit.tokens.keeping import KeepRows, check_keep
 from plaudit.tokens.limits import LengthLimits
 from plaudit.tokens.rendering import Renderer
 from plaudit.tokens.storage import open_rows, write_rows
@@ -35,7 +36,7 @@ def tokenize_preferences(
     limits: LengthLimits | None = None,
     *,
     num_proc: int | None = None,
-    keep_rows_without_comparisons: bool = False,
+    keep_rows_without_comparisons: KeepRows = False,
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> TokenTable | TokenStream:
@@ -49,7 +50,8 @@ def tokenize_preferences(
         limits: The length limits; none when None.
         num_proc: Worker processes for a table; one process, with the tokenizer's own threads, when None or 1.
         keep_rows_without_comparisons: Keep groups in which nothing is compared, or nothing is any more, as
-            long as one completion is left: for scoring and for ratings. Training has no use for them.
+            long as one completion is left: True for scoring, ``rated`` for learning from ratings. Learning from
+            comparisons has no use for them. Groups with a known attribute are kept in any case.
         cache_dir: Folder of the token file; beside the preferences' own file when None, where one may write.
         progress: Whether a progress bar is shown.
 
@@ -57,22 +59,25 @@ def tokenize_preferences(
         PlauditError: A record that cannot be rendered, or over-length with the policy `error`, naming its
             source; columns that are missing.
     """
+    check_keep(keep_rows_without_comparisons)
     tokenizer = GroupTokenizer(
         renderer=renderer,
         limits=limits or LengthLimits(),
         keep_without_comparisons=keep_rows_without_comparisons,
     )
     if not _is_table(preferences):
-        return TokenStream(preferences, tokenizer, tokenizer.limits)
+        names = getattr(preferences, "attribute_names", ())
+        return TokenStream(preferences, tokenizer, tokenizer.limits, names)
     dataset = preferences if isinstance(preferences, Dataset) else preferences.dataset
     _check_columns(dataset)
+    names = getattr(preferences, "attribute_names", None) or attribute_names_of(dataset)
     # The same data read again from another file is the same data, where its reader vouches for that.
     identity = getattr(preferences, "fingerprint", "") or dataset._fingerprint
     fingerprint = hashlib.sha256(f"{identity} {tokenizer.sha256()}".encode()).hexdigest()[:32]
     rows = _tokenized(
-        dataset, tokenizer, fingerprint, num_proc=num_proc, cache_dir=cache_dir, progress=progress
+        dataset, tokenizer, fingerprint, names, num_proc=num_proc, cache_dir=cache_dir, progress=progress
     )
-    return TokenTable(rows, tokenizer.limits)
+    return TokenTable(rows, tokenizer.limits, attribute_names=names)
 
 
 def _is_table(preferences: Any) -> bool:
@@ -96,6 +101,7 @@ def _tokenized(
     dataset: Dataset,
     tokenizer: GroupTokenizer,
     fingerprint: str,
+    attribute_names: Sequence[str],
     *,
     num_proc: int | None,
     cache_dir: str | Path | None,
@@ -107,7 +113,7 @@ def _tokenized(
         with tqdm(
             total=len(dataset), desc="Tokenising", unit=" groups", delay=2, disable=not progress
         ) as bar:
-            write_rows(path, _counted(token_chunks(dataset, tokenizer, num_proc), bar))
+            write_rows(path, _counted(token_chunks(dataset, tokenizer, num_proc), bar), attribute_names)
     return open_rows(path, fingerprint)
 
 

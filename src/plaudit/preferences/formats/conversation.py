@@ -169,6 +169,8 @@ def _with_prompt_messages(
 
 def _with_own_prompt(prompt: str, dialogues: tuple[tuple[Message, ...], ...]) -> Conversation:
     """UltraFeedback's form: a prompt as text, and completions that are whole conversations."""
+    if len(dialogues) == 1:  # nothing to compare it with: the last turn answers
+        return _divided_from_text(prompt, dialogues, len(dialogues[0]) - 1)
     length = min(implicit_message_prompt(dialogues[0], other) for other in dialogues[1:])
     # The prompt ends with the last turn before the answers, which must be the same one in all conversations.
     for dialogue in dialogues:
@@ -178,6 +180,10 @@ def _with_own_prompt(prompt: str, dialogues: tuple[tuple[Message, ...], ...]) ->
                 f"the conversations part at message {length}, before a user's turn",
                 "Compare answers to the same prompt.",
             )
+    return _divided_from_text(prompt, dialogues, length)
+
+
+def _divided_from_text(prompt: str, dialogues: tuple[tuple[Message, ...], ...], length: int) -> Conversation:
     is_there = any(prompt.strip() == str(message["content"]).strip() for message in dialogues[0][:length])
     return _divide("ultrafeedback", dialogues, length, notes=() if is_there else (_OTHER_PROMPT,))
 

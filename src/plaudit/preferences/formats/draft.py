@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plaudit.preferences.bad_record import BadRecord, shorten
+from plaudit.preferences.formats.distinct import Attributes
 from plaudit.preferences.formats.messages import check_completion, check_prompt
 from plaudit.preferences.group import Comparison, Completion, PreferenceGroup, Prompt
 
@@ -32,6 +33,8 @@ class Draft:
     """What was compared."""
     ratings: tuple[float | None, ...] | None = None
     """One per completion."""
+    attributes: Attributes | None = None
+    """[K][A], None where nothing is known."""
     names: tuple[str, ...] = ()
     """What the record calls each completion, for error texts."""
     allows_empty: bool = False
@@ -62,6 +65,7 @@ def finish(draft: Draft, record: Mapping[str, Any], source: str) -> PreferenceGr
             ]
         ),
         ratings=draft.ratings,
+        attributes=draft.attributes,
         tools=_read_tools(record.get("tools")),
         chat_template_kwargs=_read_kwargs(record.get("chat_template_kwargs")),
         subset=_read_name(record, "subset"),

@@ -6,10 +6,11 @@ joined by a line break, as there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit.preferences.bad_record import BadRecord, shorten
+from plaudit.preferences.formats.attributes import read_pair_attributes
 from plaudit.preferences.formats.conversation import unify
 from plaudit.preferences.formats.draft import Draft
 from plaudit.preferences.formats.messages import assistant_turn, user_turn
@@ -20,7 +21,7 @@ __all__ = ["parse_alpaca", "parse_sharegpt"]
 _NAMES = ("chosen", "rejected")
 
 
-def parse_alpaca(record: Mapping[str, Any], transcripts: str) -> Draft:
+def parse_alpaca(record: Mapping[str, Any], transcripts: str, attributes: Sequence[str] = ()) -> Draft:
     """``instruction``, ``input``, ``history``, ``system``, with ``chosen`` and ``rejected`` as text.
 
     Raises:
@@ -33,10 +34,10 @@ def parse_alpaca(record: Mapping[str, Any], transcripts: str) -> Draft:
     prompt: list[Any] = []
     for question, answer in _history(record.get("history")):
         prompt += [user_turn(question), assistant_turn(answer)]
-    return _pair("llama-factory-alpaca", record, [*prompt, user_turn(query)], transcripts)
+    return _pair("llama-factory-alpaca", record, [*prompt, user_turn(query)], transcripts, attributes)
 
 
-def parse_sharegpt(record: Mapping[str, Any], transcripts: str) -> Draft:
+def parse_sharegpt(record: Mapping[str, Any], transcripts: str, attributes: Sequence[str] = ()) -> Draft:
     """``conversations`` (or ``messages``) so far, with one message each as ``chosen`` and ``rejected``.
 
     Raises:
@@ -48,10 +49,12 @@ def parse_sharegpt(record: Mapping[str, Any], transcripts: str) -> Draft:
         raise BadRecord("wrong-type", f"{key} is {shorten(repr(prompt))}", "Give a list of messages.")
     if not prompt:
         raise BadRecord("empty-prompt", f"{key} is an empty list", "Give the messages before the answers.")
-    return _pair("llama-factory-sharegpt", record, prompt, transcripts)
+    return _pair("llama-factory-sharegpt", record, prompt, transcripts, attributes)
 
 
-def _pair(name: str, record: Mapping[str, Any], prompt: list[Any], transcripts: str) -> Draft:
+def _pair(
+    name: str, record: Mapping[str, Any], prompt: list[Any], transcripts: str, attributes: Sequence[str]
+) -> Draft:
     answers = (record["chosen"], record["rejected"])
     conversation = unify(prompt, answers, _NAMES, transcripts=transcripts, system=record.get("system"))
     ratings = read_pair_scores(record)
@@ -61,6 +64,7 @@ def _pair(name: str, record: Mapping[str, Any], prompt: list[Any], transcripts: 
         completions=conversation.completions,
         judgements=((0, 1, ratings is not None and ratings[0] == ratings[1]),),
         ratings=ratings,
+        attributes=read_pair_attributes(record, attributes),
         names=_NAMES,
         notes=conversation.notes,
     )

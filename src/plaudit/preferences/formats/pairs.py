@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit.preferences.bad_record import BadRecord, shorten
+from plaudit.preferences.formats.attributes import read_pair_attributes
 from plaudit.preferences.formats.conversation import unify
 from plaudit.preferences.formats.draft import Draft, Judgement, as_finite
 
@@ -21,11 +22,11 @@ _SCORE_KEYS = (
 """The names that UltraFeedback's descendants give to the two scores."""
 
 
-def parse_pair(record: Mapping[str, Any], transcripts: str) -> Draft:
+def parse_pair(record: Mapping[str, Any], transcripts: str, attributes: Sequence[str] = ()) -> Draft:
     """One chosen and one rejected completion; equal scores make the comparison a tie.
 
     Raises:
-        BadRecord: See `unify`; and ``bad-rating``, ``missing-key`` for the scores.
+        BadRecord: See `unify`; and ``bad-rating``, ``missing-key`` for the scores and attributes.
     """
     conversation = unify(
         record.get("prompt"),
@@ -44,13 +45,17 @@ def parse_pair(record: Mapping[str, Any], transcripts: str) -> Draft:
         completions=conversation.completions,
         judgements=((0, 1, is_tie),),
         ratings=ratings,
+        attributes=read_pair_attributes(record, attributes),
         names=_NAMES,
         notes=notes,
     )
 
 
-def parse_all_pairs(record: Mapping[str, Any], transcripts: str) -> Draft:
-    """Lists of good and bad completions: each chosen one is better than each rejected one (RewardBench 2)."""
+def parse_all_pairs(record: Mapping[str, Any], transcripts: str, attributes: Sequence[str] = ()) -> Draft:
+    """Lists of good and bad completions: each chosen one is better than each rejected one (RewardBench 2).
+
+    The form has no place for rated attributes.
+    """
     chosen, rejected = record["chosen"], record["rejected"]
     if not isinstance(chosen, list) or not isinstance(rejected, list):
         raise BadRecord(

@@ -7,56 +7,64 @@ Completions that are the same text with the same value are one completion.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from plaudit.preferences.bad_record import BadRecord, shorten
+from plaudit.preferences.formats.attributes import read_listed_attributes
 from plaudit.preferences.formats.conversation import Conversation, unify
+from plaudit.preferences.formats.distinct import merge_identical
 from plaudit.preferences.formats.draft import Draft, Judgement, as_finite
-from plaudit.preferences.group import Completion
 
-__all__ = ["compare_values", "parse_completions", "parse_samples"]
+__all__ = ["TEXT_KEYS", "compare_values", "parse_completions", "parse_samples"]
 
-_MERGED = "records with completions of the same text, which were merged into one (rated: with the mean)"
-_TEXT_KEYS = ("text", "completion", "response", "content")
+TEXT_KEYS = ("text", "completion", "response", "content")
+"""Where an object may keep its completion."""
+
 _RATING_KEYS = ("rating", "score")
 
 
-def parse_completions(record: Mapping[str, Any], transcripts: str) -> Draft:
+def parse_completions(record: Mapping[str, Any], transcripts: str, attributes: Sequence[str] = ()) -> Draft:
     """``prompt`` or ``context``, and ``completions`` with ratings (higher is better) or ranks (lower is).
 
     The values stand beside the completions (``ratings``, ``scores``, ``ranks``) or in them (``rating``,
-    ``score``, ``rank``).
+    ``score``, ``rank``). Where rated attributes are asked for and given, there need be no values, and one
+    completion is enough. UltraFeedback's prompt is its ``instruction``.
 
     Raises:
         BadRecord: ``wrong-type``, ``single-completion``, ``length-mismatch``, ``bad-rating``, ``bad-rank``.
     """
     items = _list(record, "completions")
     texts = [_completion_of(item, f"completions[{index}]") for index, item in enumerate(items)]
-    key, values = _values(record, items)
+    rated, has_attributes = read_listed_attributes(record, "completions", items, attributes)
+    if not has_attributes:
+        _need_two(items, "completions")
+    key, values = _values(record, items, optional=has_attributes)
     is_rank = key in ("rank", "ranks")
     is_nemo = record.get("context") is not None
-    prompt = record["context"] if is_nemo else record.get("prompt")
+    prompts = [record.get(name) for name in ("context", "prompt", "instruction")]
+    prompt = next((prompt for prompt in prompts if prompt is not None), None)
     conversation = _conversation(prompt, texts, record, transcripts)
-    completions, numbers = _merge(conversation.completions, values, "completions", same_value=True)
-    if len(completions) == 1:
+    distinct = merge_identical(conversation.completions, values, rated, "completions", same_value=True)
+    if len(distinct.completions) == 1 and not has_attributes:
         raise BadRecord(
             "identical-completions", f"all {len(items)} completions are the same text", "Remove the record."
         )
-    was_merged = len(completions) < len(items)
+    ranks_up = [-n if n is not None else None for n in distinct.values]
+    kind = "k-wise-ranks" if is_rank else "k-wise-ratings" if key else "k-wise-attributes"
     return Draft(
-        format="nemo-rl" if is_nemo else "k-wise-ranks" if is_rank else "k-wise-ratings",
+        format="nemo-rl" if is_nemo else kind,
         prompt=conversation.prompt,
-        completions=completions,
-        judgements=compare_values([-n if n is not None else None for n in numbers] if is_rank else numbers),
-        ratings=None if is_rank else tuple(numbers),
-        notes=conversation.notes + ((_MERGED,) * was_merged),
+        completions=distinct.completions,
+        judgements=compare_values(ranks_up if is_rank else distinct.values),
+        ratings=None if is_rank or not key else distinct.values,
+        attributes=distinct.attributes,
+        notes=conversation.notes + distinct.notes,
     )
 
 
-def parse_samples(record: Mapping[str, Any], transcripts: str) -> Draft:
+def parse_samples(record: Mapping[str, Any], transcripts: str, attributes: Sequence[str] = ()) -> Draft:
     """``prompt`` and ``samples``: objects with ``text`` and ``is_correct`` or ``rating``.
 
     An empty text is a sample like any other, since a policy can answer with nothing.
@@ -65,6 +73,7 @@ def parse_samples(record: Mapping[str, Any], transcripts: str) -> Draft:
         BadRecord: ``wrong-type``, ``missing-key``, ``bad-rating``, ``single-completion``.
     """
     items = _list(record, "samples")
+    _need_two(items, "samples")
     texts = [_completion_of(item, f"samples[{index}]", sample=True) for index, item in enumerate(items)]
     verdicts = [_verdict(item, f"samples[{index}]") for index, item in enumerate(items)]
     has_verdicts = verdicts[0] is not None
@@ -77,16 +86,17 @@ def parse_samples(record: Mapping[str, Any], transcripts: str) -> Draft:
         for index, (verdict, item) in enumerate(zip(verdicts, items, strict=True))
     ]
     conversation = _conversation(record.get("prompt"), texts, record, transcripts)
-    completions, numbers = _merge(conversation.completions, ratings, "samples", same_value=has_verdicts)
-    was_merged = len(completions) < len(items)
+    rated, _ = read_listed_attributes(record, "samples", items, attributes)
+    distinct = merge_identical(conversation.completions, ratings, rated, "samples", same_value=has_verdicts)
     return Draft(
         format="verifiable-samples" if has_verdicts else "rated-samples",
         prompt=conversation.prompt,
-        completions=completions,
-        judgements=compare_values(numbers, ties=not has_verdicts),
-        ratings=tuple(numbers),
+        completions=distinct.completions,
+        judgements=compare_values(distinct.values, ties=not has_verdicts),
+        ratings=distinct.values,
+        attributes=distinct.attributes,
         allows_empty=True,
-        notes=conversation.notes + ((_MERGED,) * was_merged),
+        notes=conversation.notes + distinct.notes,
     )
 
 
@@ -125,11 +135,14 @@ def _list(record: Mapping[str, Any], key: str) -> list[Any]:
     value = record[key]
     if not isinstance(value, list):
         raise BadRecord("wrong-type", f"{key} is {shorten(repr(value))}", f"Give {key} as a list.")
-    if len(value) < 2:
-        raise BadRecord(
-            "single-completion", f"{key} has {len(value)} of the 2 or more to compare", "Remove the record."
-        )
     return value
+
+
+def _need_two(items: list[Any], key: str) -> None:
+    if len(items) < 2:
+        raise BadRecord(
+            "single-completion", f"{key} has {len(items)} of the 2 or more to compare", "Remove the record."
+        )
 
 
 def _completion_of(item: Any, name: str, *, sample: bool = False) -> Any:
@@ -144,29 +157,34 @@ def _completion_of(item: Any, name: str, *, sample: bool = False) -> Any:
         return item
     if "role" in item or "from" in item:
         return item
-    for key in _TEXT_KEYS:
+    for key in TEXT_KEYS:
         if item.get(key) is not None:
             return item[key]
     raise BadRecord(
         "missing-key",
         f"{name} has no text; its keys are {', '.join(map(str, item)) or 'none'}",
-        f"Give one of: {', '.join(_TEXT_KEYS)}.",
+        f"Give one of: {', '.join(TEXT_KEYS)}.",
     )
 
 
-def _values(record: Mapping[str, Any], items: list[Any]) -> tuple[str, list[float | None]]:
-    """The ratings or ranks, one for each completion, and the key they were found under."""
+def _values(record: Mapping[str, Any], items: list[Any], *, optional: bool) -> tuple[str, list[float | None]]:
+    """The ratings or ranks, one for each completion, and the key they were found under; "" for none."""
     for key, reason in (("ratings", "bad-rating"), ("scores", "bad-rating"), ("ranks", "bad-rank")):
-        if record.get(key) is not None:
-            return key, _beside(record[key], key, reason, len(items))
+        values = record.get(key)
+        are_attributes = optional and isinstance(values, list) and any(isinstance(v, dict) for v in values)
+        if values is not None and not are_attributes:
+            return key, _beside(values, key, reason, len(items))
     for key, reason in (("rank", "bad-rank"), ("rating", "bad-rating"), ("score", "bad-rating")):
         if any(isinstance(item, dict) and item.get(key) is not None for item in items):
             numbers = [item.get(key) if isinstance(item, dict) else None for item in items]
             return key, [_number(n, f"completions[{i}].{key}", reason) for i, n in enumerate(numbers)]
+    if optional:
+        return "", [None] * len(items)
     raise BadRecord(
         "missing-key",
         "completions without ratings, scores or ranks",
-        "Add ratings (higher is better) or ranks (lower is better), one for each completion.",
+        "Add ratings (higher is better) or ranks (lower is better), one for each completion; where they have "
+        'rated attributes, name those to read: attributes=["helpfulness", ...].',
     )
 
 
@@ -211,27 +229,3 @@ def _rating(item: Mapping[str, Any], index: int) -> float | None:
         f"samples[{index}] has neither is_correct nor rating; its keys are {', '.join(map(str, item))}",
         'Name the key with columns, such as columns={"rating": "p_win"} or columns={"is_correct": "passed"}.',
     )
-
-
-def _merge(
-    completions: tuple[Completion, ...], values: Sequence[float | None], name: str, *, same_value: bool
-) -> tuple[tuple[Completion, ...], list[float | None]]:
-    """Distinct completions with their values; of a text rated several times, the mean, if that is allowed."""
-    valued: dict[str, tuple[Completion, list[float | None]]] = {}
-    for index, (completion, value) in enumerate(zip(completions, values, strict=True)):
-        key = completion if isinstance(completion, str) else json.dumps(completion)
-        _, met = valued.setdefault(key, (completion, []))
-        if same_value and met and met[0] != value:
-            raise BadRecord(
-                "identical-completions",
-                f"{name}[{index}] is the same text as an earlier one, but valued {value} against {met[0]}",
-                "Remove one of the two.",
-            )
-        met.append(value)
-    kept = tuple([completion for completion, _ in valued.values()])
-    return kept, [_mean(met) for _, met in valued.values()]
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

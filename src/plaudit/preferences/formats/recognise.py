@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from plaudit.errors import PlauditError, unknown_choice
@@ -12,6 +12,7 @@ from plaudit.preferences.formats.llama_factory import parse_alpaca, parse_shareg
 from plaudit.preferences.formats.messages import is_message_list
 from plaudit.preferences.formats.pairs import parse_all_pairs, parse_pair
 from plaudit.preferences.formats.rankings import parse_completions, parse_samples
+from plaudit.preferences.formats.responses import parse_response
 from plaudit.preferences.group import PreferenceGroup
 
 __all__ = ["FORMATS", "KEYS", "Parsed", "check_columns", "parse_record", "rename"]
@@ -25,12 +26,14 @@ FORMATS = (
     "context + completions with rank (NeMo-RL)",
     "prompt + completions + ratings, scores or ranks (K-wise)",
     "prompt + samples with is_correct or rating (verifiable samples)",
+    "prompt + response + helpfulness or other rated attributes (HelpSteer)",
+    "instruction + completions with annotations, where attributes are asked for (UltraFeedback)",
 )
 """What can be read, for error texts."""
 
 KEYS = (
     *("prompt", "chosen", "rejected", "completions", "ratings", "scores", "ranks", "context"),
-    *("samples", "text", "is_correct", "rating"),
+    *("samples", "text", "is_correct", "rating", "response"),
     *("instruction", "input", "history", "system", "conversations", "messages"),
     *("score_chosen", "score_rejected", "label"),
     *("margin", "weight", "tools", "chat_template_kwargs", "subset", "id"),
@@ -44,7 +47,12 @@ Parsed: TypeAlias = tuple[str, PreferenceGroup, tuple[str, ...]]
 
 
 def parse_record(
-    record: Any, source: str, *, transcripts: str = "messages", columns: Mapping[str, str] | None = None
+    record: Any,
+    source: str,
+    *,
+    transcripts: str = "messages",
+    columns: Mapping[str, str] | None = None,
+    attributes: Sequence[str] = (),
 ) -> Parsed:
     """The preference group that a record means, whatever its format.
 
@@ -53,6 +61,7 @@ def parse_record(
         source: Where it was read, kept in the group.
         transcripts: ``messages`` or ``text``: what becomes of Human/Assistant transcripts.
         columns: Our names to the record's, such as ``{"prompt": "question"}``.
+        attributes: Names of rated attributes to keep.
 
     Raises:
         BadRecord: With the reason.
@@ -69,7 +78,7 @@ def parse_record(
     if columns:
         record = rename(record, columns)
     parse = _recognise(record)
-    draft = parse(record, transcripts)
+    draft = parse(record, transcripts, attributes)
     return draft.format, finish(draft, record, source), draft.notes
 
 
@@ -103,7 +112,7 @@ def rename(record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
     return renamed
 
 
-def _recognise(record: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], Draft]:
+def _recognise(record: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str, Sequence[str]], Draft]:
     get = record.get
     chosen, rejected = get("chosen"), get("rejected")
     if chosen is not None and rejected is not None:
@@ -118,6 +127,8 @@ def _recognise(record: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], 
         return parse_samples
     if get("completions") is not None:
         return parse_completions
+    if get("response") is not None and chosen is None and rejected is None:
+        return parse_response
     raise _unrecognised(record)
 
 

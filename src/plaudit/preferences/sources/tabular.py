@@ -28,7 +28,7 @@ ROWS_PER_BATCH = 256
 """Rows decoded at a time (assumed: a few megabytes of text)."""
 
 _STRUCTURES = ("completions", "ratings", "scores", "ranks", "samples", "history", "conversations", "messages")
-_TEXTS = ("prompt", "chosen", "rejected", "context")
+_TEXTS = ("prompt", "chosen", "rejected", "context", "response")
 _NUMBERS = (
     *("margin", "weight", "score_chosen", "score_rejected"),
     *("chosen_score", "rejected_score", "chosen_rating", "rejected_rating"),
