@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from plaudit import RewardConfig, RewardTrainer
 from stand_ins.folders import PAIRS, write_reward_model
+from stand_ins.tokenizers import CHATML_TEMPLATE
 
 # TRL's base configuration sets a field that transformers renamed; other warnings are its own as well.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -64,9 +65,10 @@ def expect_same(curves: tuple[list[float], list[float]]) -> None:
     [
         {"gradient_checkpointing": False},
         {"gradient_checkpointing": True},
-        {"gradient_checkpointing": False, "gradient_accumulation_steps": 2},
+        {"gradient_checkpointing": False, "gradient_accumulation_steps": 4},
+        {"gradient_checkpointing": False, "center_rewards_coefficient": 0.05},
     ],
-    ids=["plain", "checkpointing", "accumulation"],
+    ids=["plain", "checkpointing", "accumulation", "centering"],
 )
 def test_loss_curves_equal_trls_at_every_step(tmp_path: Path, settings: dict[str, Any]) -> None:
     model = write_reward_model(tmp_path / "base")
@@ -77,6 +79,33 @@ def test_loss_curves_equal_trls_with_margins(tmp_path: Path) -> None:
     pairs = [{**pair, "margin": (i % 4) / 2} for i, pair in enumerate(PAIRS)]
     model = write_reward_model(tmp_path / "base")
     expect_same(loss_curves(tmp_path, model, Dataset.from_list(pairs), gradient_checkpointing=False))
+
+
+IMPLICIT = [{key: pair["prompt"] + pair[key] for key in ("chosen", "rejected")} for pair in PAIRS]
+
+
+def as_turns(pair: dict[str, str], *, with_prompt: bool) -> dict[str, Any]:
+    user, answers = {"role": "user", "content": pair["prompt"]}, ("chosen", "rejected")
+    turns = {key: [{"role": "assistant", "content": pair[key]}] for key in answers}
+    if with_prompt:
+        return {"prompt": [user], **turns}
+    return {key: [user, *turns[key]] for key in answers}
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        IMPLICIT,
+        [as_turns(pair, with_prompt=True) for pair in PAIRS],
+        [as_turns(pair, with_prompt=False) for pair in PAIRS],
+    ],
+    ids=["implicit text", "explicit conversation", "implicit conversation"],
+)
+def test_loss_curves_equal_trls_in_every_form_of_data(tmp_path: Path, pairs: list[dict[str, Any]]) -> None:
+    template = None if isinstance(pairs[0]["chosen"], str) else CHATML_TEMPLATE
+    model = write_reward_model(tmp_path / "base", chat_template=template)
+    settings = {"gradient_checkpointing": False, "max_length": 512}
+    expect_same(loss_curves(tmp_path, model, Dataset.from_list(pairs), **settings))
 
 
 def test_loss_curves_equal_trls_on_hh_rlhf(tmp_path: Path, shared_data: Path) -> None:

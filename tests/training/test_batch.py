@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from plaudit.errors import PlauditError
 from plaudit.model import prepare_reward_model
-from plaudit.objective import bradley_terry
+from plaudit.objective import Prediction
 from plaudit.tokens import TokenGroup
 from plaudit.training import RewardConfig
 from plaudit.training.batch import PreferenceBatch, TreeCollator
@@ -37,6 +37,7 @@ def make_group(seed: int, *, num_completions: int = 3) -> TokenGroup:
     )
 
 
+OBJECTIVE = TreeCollator().objective
 GROUPS = [make_group(seed) for seed in range(6)]
 
 
@@ -44,15 +45,9 @@ def gradients(batch: PreferenceBatch) -> tuple[float, list[torch.Tensor]]:
     model = prepare_reward_model(build_model("llama"), None)
     total = 0.0
     for part in batch.passes:
-        terms = bradley_terry(
-            model.rewards(part.tree),
-            better=part.better,
-            worse=part.worse,
-            margin=part.margin,
-            weight=part.weight,
-            is_tie=part.is_tie,
-        )
-        loss = terms.weighted_sum() / batch.total_weight
+        rewards = model.rewards(part.tree)
+        sums = OBJECTIVE.sums(Prediction(rewards=rewards, outputs=rewards[:, None]), part.judgements)
+        loss = OBJECTIVE.loss(sums, batch.total_weights)
         loss.backward()
         total += loss.item()
     return total, [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -75,7 +70,9 @@ def test_a_pass_exceeds_its_bound_only_with_a_single_group() -> None:
     assert len(batch.passes) > 1
     for part, size in zip(batch.passes, sizes, strict=True):
         assert size <= 70 or part.tree.plan.num_sequences == 3
-    assert sum(len(part.better) for part in batch.passes) == sum(len(group.better) for group in GROUPS)
+    assert sum(len(part.judgements.better) for part in batch.passes) == sum(
+        len(group.better) for group in GROUPS
+    )
 
 
 def test_the_batchs_loss_is_that_of_the_plain_formula() -> None:
@@ -93,7 +90,7 @@ def test_the_batchs_loss_is_that_of_the_plain_formula() -> None:
             if not tie:
                 expected += c * np.log1p(np.exp(-(rewards[b] - rewards[w] - margin)))
                 weight += c
-    assert batch.total_weight == pytest.approx(weight, rel=1e-6)
+    assert batch.total_weights.tolist() == pytest.approx([weight], rel=1e-6)
     assert gradients(batch)[0] == pytest.approx(expected / weight, rel=1e-5)
 
 

@@ -36,6 +36,8 @@ class ReadOptions:
     """Whether records of one prompt become one group."""
     columns: Mapping[str, str] | None = None
     """Our names to the data's."""
+    attributes: tuple[str, ...] = ()
+    """Names of rated attributes to keep."""
     seed: int = 0
     """Chooses the groups where a part of a source is taken."""
 
@@ -87,6 +89,7 @@ def read_sources(
         on_bad_record=options.on_bad_record,
         bad_records_path=bad_records_path if skips else None,
         group_by_prompt=options.group_by_prompt,
+        attributes=options.attributes or None,
         progress=progress,
     )
     if preferences.report.num_bad and bad_records_path is not None:

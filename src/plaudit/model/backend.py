@@ -95,7 +95,7 @@ def _use_if_equal(model: RewardModel, backend: str, reason: str, *, is_forced: b
     _use(model, backend, reason)
     try:
         shared = _trial_rewards(model)
-        tolerance = TRIAL_TOLERANCE if model.dtype == torch.float32 else HALF_TRIAL_TOLERANCE
+        tolerance = HALF_TRIAL_TOLERANCE if _rounds_to_half(model) else TRIAL_TOLERANCE
         is_equal = _are_close(shared, padded, tolerance)
         failure = None if is_equal else f"rewards {shared.tolist()} instead of {padded.tolist()}"
     except (NotImplementedError, RuntimeError, TypeError, ImportError) as error:
@@ -106,6 +106,15 @@ def _use_if_equal(model: RewardModel, backend: str, reason: str, *, is_forced: b
     if is_forced:
         raise PlauditError(model.attention_reason, where="--attention", fix="Use auto or padded.")
     return None
+
+
+def _rounds_to_half(model: RewardModel) -> bool:
+    """Whether activations have 16 bits or fewer."""
+    quantization = getattr(model.config, "quantization_config", None)
+    compute_dtype = getattr(quantization, "bnb_4bit_compute_dtype", model.dtype)
+    is_4bit = bool(getattr(model, "is_loaded_in_4bit", False))
+    is_8bit = bool(getattr(model, "is_loaded_in_8bit", False))
+    return is_8bit or (compute_dtype if is_4bit else model.dtype) != torch.float32
 
 
 def _trial_rewards(model: RewardModel) -> torch.Tensor:

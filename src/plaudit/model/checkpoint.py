@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class CheckpointFacts:
     """Tensor names that look like a head's."""
     num_tensors: int
     """Tensors in the folder; 0 where they cannot be listed without unpickling."""
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What config.json says; empty where there is none (adapters of other tools)."""
 
 
 def inspect_checkpoint(path: Path) -> CheckpointFacts:
@@ -50,11 +52,12 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
         PlauditError: When the folder has no readable config, or a weight file is damaged or missing.
     """
     names = _tensor_names(path)
+    has_value_head = any("v_head." in name for name in names) or _has_value_head_file(path)
     if (path / "adapter_config.json").is_file():
-        return _facts(path, "adapter", {}, names)
+        config = _read_config(path) if (path / "config.json").is_file() else {}
+        return _facts(path, "value-head" if has_value_head else "adapter", config, names)
     config = _read_config(path)
     architecture = (config.get("architectures") or [""])[0] or ""
-    has_value_head = any("v_head." in name for name in names) or _has_value_head_file(path)
     if has_value_head:
         kind = "value-head"
     elif architecture.endswith("ForSequenceClassification"):
@@ -76,6 +79,7 @@ def _facts(path: Path, kind: str, config: dict[str, Any], names: list[str]) -> C
         has_reward_weights=config.get("reward_weights") is not None,
         head_keys=tuple(name for name in names if HEAD_KEY.search(name)),
         num_tensors=len(names),
+        config=config,
     )
 
 

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["draw_head", "head_of", "head_outputs"]
+__all__ = ["draw_head", "head_of", "head_outputs", "hold_in_float32"]
 
 
 def head_of(model: nn.Module) -> nn.Module:
-    """The head module: ``score`` of decoders, ``classifier`` of encoders.
+    """The head module: ``score`` of decoders, ``classifier`` of encoders; under an adapter the copy in use.
 
     Raises:
         AttributeError: When the model has neither.
     """
     for name in ("score", "classifier"):
         if isinstance(head := getattr(model, name, None), nn.Module):
-            return head
+            return _in_use(head)
     raise AttributeError(f"{type(model).__name__} has neither a `score` nor a `classifier` head")
+
+
+def _in_use(head: nn.Module) -> nn.Module:
+    """What computes when a head is called: inside peft's wrapper for trained modules one of its copies."""
+    copies = getattr(head, "modules_to_save", None)
+    if not isinstance(copies, nn.ModuleDict):
+        return head
+    active: Any = head.active_adapters
+    if head.disable_adapters or not active:
+        return cast(nn.Module, head.original_module)
+    return copies[active[0]]
 
 
 def head_outputs(
     head: nn.Module, hidden: Float[Tensor, "sequence hidden"]
 ) -> Float[Tensor, "sequence output"]:
-    """What the head gives, [sequence, 1] for an ordinary reward model, in float32, whatever precision the backbone runs in.
+    """What the head gives, one column for an ordinary reward model, in float32 whatever the backbone's precision.
 
     In bfloat16 a reward near 4 would move in steps of 1/32 and distinct answers would tie.
     """
@@ -51,3 +63,18 @@ def draw_head(head: nn.Linear, *, seed: int) -> None:
         head.weight.copy_(weight)
         if head.bias is not None:
             head.bias.zero_()
+
+
+def hold_in_float32(head: nn.Module) -> None:
+    """Put a head's weights into float32, in place; whatever calls it may go on giving it 16 bits.
+
+    In 16 bits a step of a small learning rate is rounded away.
+    """
+    dtypes = {parameter.dtype for parameter in head.parameters()}
+    if dtypes != {torch.float32}:
+        head.float()
+        head.register_forward_pre_hook(_inputs_to_float32)
+
+
+def _inputs_to_float32(_head: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(given.float() if isinstance(given, Tensor) else given for given in inputs)

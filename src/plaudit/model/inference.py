@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from plaudit.errors import PlauditError
-from plaudit.model.attributes import reward_of_outputs
+from plaudit.model.attributes import reward_of_outputs, reward_weights
 from plaudit.model.reward_model import RewardModel
 from plaudit.tree.batch import TreeBatch, build_tree_batch
 from plaudit.tree.packing import Packing, pack_sequences
@@ -70,7 +70,7 @@ def rewards_of_sequences(
     packing = pack_sequences(
         sequences, max_tokens=budget, shares_prefixes=model.attention_backend != "padded"
     )
-    outputs = np.empty((len(packing.distinct), model.config.num_labels), dtype=np.float32)
+    outputs = np.empty((len(packing.distinct), len(reward_weights(model.config))), dtype=np.float32)
     copies = np.bincount(packing.index_of_given, minlength=len(packing.distinct))
     num_computed = 0
     waiting = packing.passes[::-1]

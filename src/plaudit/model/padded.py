@@ -51,6 +51,8 @@ def _outputs_of_rows(
     device = tree.input_ids.device
     lengths = torch.tensor([len(path) for path in batch], device=device)
     rows = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True).to(device)
+    if multiple := getattr(model, "pad_to_multiple_of", None):
+        rows = torch.nn.functional.pad(rows, (0, -rows.shape[1] % multiple))
     attention_mask = (torch.arange(rows.shape[1], device=device) < lengths[:, None]).long()
     pad_token_id = model.config.get_text_config().pad_token_id or 0
     input_ids = tree.input_ids[0][rows].where(attention_mask.bool(), pad_token_id)

@@ -16,12 +16,16 @@ __all__ = ["RECORD_FILE", "ModelRecord", "installed_versions", "read_record"]
 
 RECORD_FILE = "plaudit.json"
 FORMAT = 1
+PACKAGES = (
+    *("plaudit", "torch", "transformers", "tokenizers"),
+    *("accelerate", "datasets", "peft", "bitsandbytes"),
+)
 
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide a reward."""
     found: dict[str, str] = {}
-    for package in ("plaudit", "torch", "transformers", "tokenizers", "accelerate", "datasets"):
+    for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

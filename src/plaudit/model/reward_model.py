@@ -34,6 +34,10 @@ class RewardModel(PreTrainedModel):
     """Why that backend, in words."""
     origin: str = ""
     """What it was loaded from and where its head came from, in words."""
+    pad_to_multiple_of: int | None = None
+    """Rows of the padded backend get a multiple of so many tokens."""
+    num_base_rows: int | None = None
+    """Rows of the input embedding in the files it was loaded from, where rows were added since; None unknown."""
 
     def forward(self, *args: Any, tree: TreeBatch | None = None, **kwargs: Any) -> Any:
         """The outputs for a tree batch as ``logits`` [num_sequences, num_labels], or the class's own forward pass."""

@@ -1,4 +1,4 @@
-"""Saving a reward model as plain transformers, whole or not at all."""
+"""Saving a reward model as plain transformers or as an adapter of peft, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,45 +8,84 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from plaudit.model.adapter import has_adapter
+from plaudit.model.adapter_saving import write_adapter
+from plaudit.model.loading import load_reward_model
+from plaudit.model.merging import merge_adapter
 from plaudit.model.record import ModelRecord
+from plaudit.model.reward_model import RewardModel
 
 __all__ = ["save_reward_model", "whole_folder"]
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+CONFIG_FILES = ("config.json", "adapter_config.json")
+"""Moved last: a folder without them is no model."""
+
 
 def save_reward_model(
-    model: PreTrainedModel,
+    model: nn.Module,
     folder: str | Path,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     record: ModelRecord | None = None,
     state_dict: dict[str, Tensor] | None = None,
+    merge: bool = False,
 ) -> None:
     """Write a folder that ``AutoModelForSequenceClassification`` loads with the same rewards.
 
+    A model with an adapter becomes an adapter folder, which ``AutoPeftModelForSequenceClassification`` loads.
+
     Args:
-        model: The reward model.
+        model: The reward model, or a PeftModel around it.
         folder: Where to. An interrupted save leaves what was there before.
         tokenizer: Written beside it with its chat template.
         record: Written as ``plaudit.json``.
         state_dict: The weights, where they were gathered from several processes.
+        merge: Merge the adapter into the weights and write a plain model. One without an adapter is written as it is.
+
+    Raises:
+        PlauditError: The adapter cannot be merged.
     """
     with whole_folder(Path(folder)) as part:
-        model.save_pretrained(part, state_dict=state_dict)
+        if not has_adapter(model):
+            cast(PreTrainedModel, model).save_pretrained(part, state_dict=state_dict)
+        elif not merge:
+            write_adapter(model, part, tokenizer=tokenizer, state_dict=state_dict)
+        else:
+            _merged(model, tokenizer, state_dict).save_pretrained(part)
         if tokenizer is not None:
             tokenizer.save_pretrained(part)
         if record is not None:
             record.write(part)
+    if merge or not has_adapter(model):
+        for (
+            name
+        ) in ADAPTER_FILES:  # of an earlier save: with them there the folder would be read as an adapter
+            (Path(folder) / name).unlink(missing_ok=True)
+
+
+def _merged(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, state_dict: dict[str, Tensor] | None
+) -> RewardModel:
+    if state_dict is None:
+        return merge_adapter(model)
+    # Gathered from several processes, each of which holds a part: only the adapter is whole here. So it is put on
+    # the base anew.
+    with tempfile.TemporaryDirectory() as folder:
+        write_adapter(model, Path(folder), tokenizer=tokenizer, state_dict=state_dict)
+        return merge_adapter(load_reward_model(folder, tokenizer=tokenizer, attention="padded").model)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling to write into, which takes the folder's place once the block ends without an error.
 
-    A folder that is new appears at once. Into one that exists the files are moved one by one, the config last, so
+    A folder that is new appears at once. Into one that exists the files are moved one by one, the configs last, so
     that other things in it (checkpoints of the run) stay.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +96,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         if not folder.exists():
             os.rename(part, folder)
             return
-        for file in sorted(part.iterdir(), key=lambda entry: entry.name == "config.json"):
+        for file in sorted(part.iterdir(), key=lambda entry: entry.name in CONFIG_FILES):
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)

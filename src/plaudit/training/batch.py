@@ -1,21 +1,22 @@
-"""A training batch: token groups as passes, each a tree and the comparisons between its sequences."""
+"""A training batch: token groups as passes, each a tree and what is known about its sequences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from plaudit.objective import BradleyTerry, Judgements, Mixture, rank_completions
 from plaudit.tokens import TokenGroup
 from plaudit.tree.batch import TreeBatch, build_tree_batch
 from plaudit.tree.plan import num_distinct_tokens
 
-__all__ = ["PreferenceBatch", "PreferencePass", "TreeCollator"]
+__all__ = ["PreferenceBatch", "PreferencePass", "TreeCollator", "judgements_of"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,24 +25,18 @@ class PreferencePass:
 
     tree: TreeBatch
     """All sequences of its groups."""
-    better: Int[Tensor, " comparison"]
-    """Sequence index of the preferred completion, int64."""
-    worse: Int[Tensor, " comparison"]
-    """Sequence index of the other one, int64."""
-    margin: Float[Tensor, " comparison"]
-    """In units of reward, float32."""
-    weight: Float[Tensor, " comparison"]
-    """float32."""
-    is_tie: Bool[Tensor, " comparison"]
-    """Whether the data call it a tie."""
+    judgements: Judgements
+    """What the data say about them."""
 
     def to(self, device: torch.device | str, **kwargs: Any) -> PreferencePass:
         """The pass with its tensors on a device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, **kwargs) for f in fields(self)})
+        return PreferencePass(
+            tree=self.tree.to(device, **kwargs), judgements=self.judgements.to(device, **kwargs)
+        )
 
     def pin_memory(self) -> PreferencePass:
         """The pass in page-locked memory."""
-        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+        return PreferencePass(tree=self.tree.pin_memory(), judgements=self.judgements.pin_memory())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +47,10 @@ class PreferenceBatch:
     """At least one."""
     num_groups: int
     """Groups in it."""
-    num_comparisons: int
-    """Comparisons in it, ties included."""
-    total_weight: float
-    """Sum of the weights of the comparisons that are no ties: what the summed loss is divided by."""
+    num_episodes: int
+    """Data points in it: comparisons (ties included), or the rated completions of a group without any."""
+    total_weights: Float[Tensor, " objective"]
+    """The weight of all terms of each objective, float64: what its summed losses are divided by."""
 
     @property
     def num_tokens(self) -> int:
@@ -82,18 +77,22 @@ class TreeCollator:
     Args:
         max_tokens_per_pass: Computed tokens in one pass; None puts the whole batch into one. A group is never
             split, so one that exceeds the bound alone is a pass of its own.
+        objective: Says what the summed losses are divided by; Bradley-Terry when None.
     """
 
-    def __init__(self, max_tokens_per_pass: int | None = None) -> None:
+    def __init__(self, max_tokens_per_pass: int | None = None, objective: Mixture | None = None) -> None:
         self.max_tokens_per_pass = max_tokens_per_pass
+        self.objective = objective or Mixture(("bradley-terry",), (BradleyTerry(),), (1.0,))
 
     def __call__(self, groups: Sequence[TokenGroup]) -> PreferenceBatch:
         parts = [_build_pass(part) for part in self._split(groups)]
         return PreferenceBatch(
             passes=tuple(parts),
             num_groups=len(groups),
-            num_comparisons=sum(len(group.better) for group in groups),
-            total_weight=float(sum(group.weight[~group.is_tie].sum(dtype=np.float64) for group in groups)),
+            num_episodes=sum(map(_num_episodes, groups)),
+            total_weights=torch.stack([self.objective.total_weights(part.judgements) for part in parts]).sum(
+                0
+            ),
         )
 
     def _split(self, groups: Sequence[TokenGroup]) -> list[list[TokenGroup]]:
@@ -113,20 +112,56 @@ class TreeCollator:
 
 
 def _build_pass(groups: Sequence[TokenGroup]) -> PreferencePass:
-    first_sequence = np.cumsum([0, *(len(group.sequences) for group in groups)])[:-1]
-
-    def joined(name: str, dtype: type) -> Tensor:
-        return torch.from_numpy(np.concatenate([getattr(group, name) for group in groups]).astype(dtype))
-
-    def indices(name: str) -> Tensor:
-        shifted = [getattr(group, name) + first for group, first in zip(groups, first_sequence, strict=True)]
-        return torch.from_numpy(np.concatenate(shifted).astype(np.int64))
-
     return PreferencePass(
         tree=build_tree_batch([ids for group in groups for ids in group.sequences]),
+        judgements=judgements_of(groups),
+    )
+
+
+def judgements_of(groups: Sequence[TokenGroup]) -> Judgements:
+    """What the data say about the sequences of some groups, all indices counted from the first group's first."""
+    sizes = [len(group.sequences) for group in groups]
+    first_sequence = np.cumsum([0, *sizes])[:-1]
+
+    def joined(parts: Iterable[np.ndarray], dtype: type) -> Tensor:
+        return torch.from_numpy(np.concatenate(list(parts)).astype(dtype))
+
+    def of_comparisons(name: str, dtype: type) -> Tensor:
+        return joined((getattr(group, name) for group in groups), dtype)
+
+    def indices(name: str) -> Tensor:
+        starts = zip(groups, first_sequence, strict=True)
+        return joined((getattr(group, name) + first for group, first in starts), np.int64)
+
+    num_attributes = max((0 if group.attributes is None else group.attributes.shape[1]) for group in groups)
+    return Judgements(
+        group=torch.from_numpy(np.repeat(np.arange(len(groups)), sizes)),
         better=indices("better"),
         worse=indices("worse"),
-        margin=joined("margin", np.float32),
-        weight=joined("weight", np.float32),
-        is_tie=joined("is_tie", np.bool_),
+        margin=of_comparisons("margin", np.float32),
+        weight=of_comparisons("weight", np.float32),
+        is_tie=of_comparisons("is_tie", np.bool_),
+        rating=joined((_known(group.ratings, (len(group.sequences),)) for group in groups), np.float32),
+        rank=joined(map(_rank, groups), np.int64),
+        attributes=joined(
+            (_known(group.attributes, (len(group.sequences), num_attributes)) for group in groups), np.float32
+        ),
+    )
+
+
+def _known(values: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    return np.full(shape, np.nan, dtype=np.float32) if values is None else values
+
+
+def _rank(group: TokenGroup) -> np.ndarray:
+    return rank_completions(len(group.sequences), group.better, group.worse, group.is_tie, group.ratings)
+
+
+def _num_episodes(group: TokenGroup) -> int:
+    if len(group.better):
+        return len(group.better)
+    rated = [values for values in (group.ratings, group.attributes) if values is not None]
+    return max(
+        (int(np.count_nonzero(~np.isnan(values).reshape(len(values), -1).all(1))) for values in rated),
+        default=0,
     )

@@ -10,6 +10,8 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from plaudit.errors import PlauditError, unknown_choice
 from plaudit.model import ATTENTION_CHOICES
+from plaudit.objective import OBJECTIVES, Mixture, choose_objective
+from plaudit.objective.choice import parse_weights
 
 __all__ = ["RewardConfig"]
 
@@ -17,15 +19,6 @@ ON_OVERLENGTH = ("drop", "truncate-prompt", "error")
 SAMPLING = ("random", "sequential")
 TRANSCRIPTS = ("auto", "messages", "text")
 RENDER = ("auto", "chat", "text")
-OBJECTIVES = (
-    "bradley-terry",
-    "rao-kupper",
-    "davidson",
-    "plackett-luce",
-    "regression",
-    "binary-cross-entropy",
-    "attributes",
-)
 
 
 def option(default: Any, description: str) -> Any:
@@ -80,11 +73,9 @@ class RewardConfig(TrainingArguments):
     )
     disable_dropout: bool = option(True, "Turn the model's dropout off (LoRA's own stays).")
 
-    objective: list[str] = field(
-        default_factory=lambda: ["bradley-terry"],
-        metadata={
-            "help": f"What is learnt: {', '.join(OBJECTIVES)}. Several are added by weight: bradley-terry regression=0.5."
-        },
+    objective: None | str | list[str] = option(  # noqa: RUF036
+        "bradley-terry",
+        f"What is learnt: {', '.join(OBJECTIVES)}. Several, added by weight: bradley-terry regression=0.5.",
     )
     center_rewards_coefficient: float | None = option(
         None,
@@ -96,26 +87,21 @@ class RewardConfig(TrainingArguments):
     tie_probability: float = option(
         1 / 3, "Objectives with ties (rao-kupper, davidson): chance of a tie between equal rewards."
     )
-    rating_range: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Lowest and highest rating of the data; binary-cross-entropy maps them to 0 and 1."
-        },
+    rating_range: list[float] | None = option(
+        None, "Lowest and highest rating of the data; binary-cross-entropy maps them to 0 and 1."
     )
-    attributes: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Rated attributes for the objective attributes, with their weights in the reward: "
-            "helpfulness=0.65 correctness=0.8 verbosity=-0.4."
-        },
+    attributes: None | str | list[str] = option(  # noqa: RUF036
+        None,
+        "Rated attributes for the objective attributes, with their weights in the reward: "
+        "helpfulness=0.65 correctness=0.8 verbosity=-0.4.",
     )
 
     use_peft: bool = option(False, "Train an adapter (LoRA) and the head instead of all weights.")
     lora_r: int = option(16, "Rank of the adapter.")
     lora_alpha: int = option(32, "Scale of the adapter: alpha / r.")
     lora_dropout: float = option(0.05, "Dropout of the adapter.")
-    lora_target_modules: list[str] | None = field(
-        default=None, metadata={"help": "Layers that get an adapter; none: all linear layers but the head."}
+    lora_target_modules: None | str | list[str] = option(  # noqa: RUF036
+        None, "Layers that get an adapter; none: all linear layers but the head."
     )
     use_rslora: bool = option(False, "Scale by alpha / sqrt(r) (arXiv:2312.03732).")
     use_dora: bool = option(False, "Split weights into magnitude and direction (DoRA, arXiv:2402.09353).")
@@ -131,6 +117,7 @@ class RewardConfig(TrainingArguments):
     )
     trust_remote_code: bool = option(False, "Run modelling code that comes with the checkpoint.")
     dataset_num_proc: int | None = option(None, "Processes that tokenise.")
+    pad_token: str | None = option(None, "Padding token; better set in the tokenizer.")
     num_sample_rows: int = option(4, "Sample comparisons shown at each evaluation; 0: none.")
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
@@ -139,7 +126,7 @@ class RewardConfig(TrainingArguments):
         if self.bf16 is None:
             # Where there is no device for it, transformers refuses bf16 unless the CPU is asked for by name.
             self.bf16 = not self.fp16 and (self.use_cpu or is_torch_bf16_gpu_available())
-        problems = list(self._problems())
+        problems = self._problems() + self._objective_problems()
         if problems:
             raise PlauditError(
                 "; ".join(str(problem) for problem in problems),
@@ -149,6 +136,30 @@ class RewardConfig(TrainingArguments):
         if getattr(self, "activation_checkpointing", False) is None:
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
+
+    @property
+    def row_multiple(self) -> int | None:
+        """``pad_to_multiple_of`` as a number; None where rows are padded to the longest only."""
+        return None if self.pad_to_multiple_of in (None, "auto") else int(self.pad_to_multiple_of)
+
+    def attribute_weights(self) -> dict[str, float] | None:
+        """Rated attributes and how much each counts in the reward; None where none are asked for."""
+        return parse_weights(_words(self.attributes), where="--attributes") if self.attributes else None
+
+    def chosen_objective(self) -> Mixture:
+        """What ``--objective`` and its settings mean.
+
+        Raises:
+            PlauditError: One of them cannot be.
+        """
+        return choose_objective(
+            parse_weights(_words(self.objective), where="--objective"),
+            label_smoothing=self.label_smoothing_factor,
+            center_rewards_coefficient=self.center_rewards_coefficient,
+            average_per_prompt=self.average_per_prompt,
+            tie_probability=self.tie_probability,
+            rating_range=self.rating_range,
+        )
 
     def _problems(self) -> list[PlauditError]:
         """Every setting that cannot be, so that all are reported together."""
@@ -162,6 +173,16 @@ class RewardConfig(TrainingArguments):
         ):
             if getattr(self, name) not in choices:
                 problems.append(unknown_choice(_flag(name), getattr(self, name), choices))
+        if isinstance(self.pad_to_multiple_of, str) and self.pad_to_multiple_of.isdecimal():
+            self.pad_to_multiple_of = int(self.pad_to_multiple_of)
+        if isinstance(self.pad_to_multiple_of, str) and self.pad_to_multiple_of != "auto":
+            problems.append(
+                PlauditError(
+                    f"{self.pad_to_multiple_of!r}",
+                    where="--pad-to-multiple-of",
+                    fix="Give a number, auto or none.",
+                )
+            )
         for name in ("max_length", "max_prompt_length", "max_tokens_per_pass"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -177,6 +198,47 @@ class RewardConfig(TrainingArguments):
                 )
             )
         return problems
+
+    def _objective_problems(self) -> list[PlauditError]:
+        """What is wrong with the objective's settings."""
+        problems: list[PlauditError] = []
+        for name, low, high in (("tie_probability", 0.0, 1.0), ("label_smoothing_factor", -1e-9, 0.5)):
+            value = getattr(self, name)
+            if not low < value < high:
+                fix = f"Give a number above {max(low, 0):g} and below {high:g}."
+                problems.append(PlauditError(f"{value}", where=_flag(name), fix=fix))
+        if self.rating_range is not None and not (
+            len(self.rating_range) == 2 and self.rating_range[0] < self.rating_range[1]
+        ):
+            problems.append(
+                PlauditError(
+                    f"{self.rating_range}", where="--rating-range", fix="Give the lowest and the highest."
+                )
+            )
+        try:
+            names = parse_weights(_words(self.objective), where="--objective")
+            self.attribute_weights()
+            self.chosen_objective()
+        except PlauditError as problem:
+            return [*problems, problem]
+        if ("attributes" in names) != bool(self.attributes):
+            fix = "Give both: --objective attributes --attributes helpfulness=0.65 correctness=0.8"
+            problems.append(
+                PlauditError("--objective attributes needs --attributes, and the reverse", fix=fix)
+            )
+        if "attributes" in names and len(names) > 1:
+            problems.append(
+                PlauditError(
+                    "attributes have an output each, and other objectives one reward",
+                    where="--objective",
+                    fix="Train on attributes alone.",
+                )
+            )
+        return problems
+
+
+def _words(value: str | list[str] | None) -> list[str]:
+    return value.split() if isinstance(value, str) else list(value or ())
 
 
 def _flag(name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset, IterableDataset
 
 from plaudit.errors import PlauditError
+from plaudit.objective import Mixture
 from plaudit.preferences import Preferences, read_preferences
 from plaudit.tokens import (
     LengthLimits,
@@ -23,14 +24,18 @@ from plaudit.tokens import (
     table_of_token_ids,
     tokenize_preferences,
 )
+from plaudit.training.batch import judgements_of
 from plaudit.training.sampling import STAND_IN
 
 if TYPE_CHECKING:
     from plaudit.training.config import RewardConfig
 
-__all__ = ["GroupDataset", "token_groups", "transcripts_as"]
+__all__ = ["GroupDataset", "require_terms", "token_groups", "transcripts_as"]
 
 log = logging.getLogger(__name__)
+
+GROUPS_LOOKED_AT = 1_000
+"""Groups, evenly spread, in which an objective's terms are looked for (assumed: rare kinds show, seconds at most)."""
 
 
 def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenTable | TokenStream:
@@ -72,8 +77,31 @@ def _read_and_tokenize(
         return table_of_token_ids(rows, limits=limits)
     preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer, args)
     return tokenize_preferences(
-        preferences, renderer, limits, num_proc=args.dataset_num_proc, cache_dir=cache_dir
+        preferences,
+        renderer,
+        limits,
+        num_proc=args.dataset_num_proc,
+        cache_dir=cache_dir,
+        keep_rows_without_comparisons="rated" if args.chosen_objective().reads_ratings else False,
     )
+
+
+def require_terms(groups: TokenTable, objective: Mixture) -> None:
+    """Check that the data hold what each objective learns from.
+
+    Raises:
+        PlauditError: None of the groups looked at has a term of one of them.
+    """
+    step = max(1, len(groups) // GROUPS_LOOKED_AT)
+    some = [groups[index] for index in range(0, len(groups), step)]
+    weights = objective.total_weights(judgements_of(some))
+    for name, part, weight in zip(objective.names, objective.objectives, weights.tolist(), strict=True):
+        if weight == 0:
+            raise PlauditError(
+                f"{name} needs {part.needs}, and none of {len(some):,} groups has any",
+                where="--objective",
+                fix="Choose another objective, or data that hold them.",
+            )
 
 
 def transcripts_as(renderer: Renderer, choice: str) -> str:
@@ -85,7 +113,8 @@ def transcripts_as(renderer: Renderer, choice: str) -> str:
 
 def _read(dataset: Any, renderer: Renderer, args: RewardConfig) -> Preferences:
     source = dataset if not isinstance(dataset, Path) else str(dataset)
-    return read_preferences(source, transcripts=transcripts_as(renderer, args.transcripts))
+    names = list(args.attribute_weights() or ()) or None
+    return read_preferences(source, transcripts=transcripts_as(renderer, args.transcripts), attributes=names)
 
 
 class GroupDataset(Dataset[TokenGroup]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ class GroupRewards:
     """The groups that were scored."""
     rewards: Sequence[Float[np.ndarray, " _sequence"]]
     """For each group one raw reward per sequence, float32."""
+    outputs: Sequence[Float[np.ndarray, "_sequence output"]]
+    """For each group what the head gave: the rewards themselves, or one column per attribute."""
 
     @property
     def num_groups(self) -> int:
@@ -45,11 +47,11 @@ class GroupRewards:
 
     def sums(self) -> PairSums:
         """Sums and counts over all comparisons."""
-        return sum((_sums_of(group, row) for group, row in self._rows()), PairSums())
+        return sum((_sums_of(group, row) for group, row in self.rows()), PairSums())
 
     def pairs(self) -> Float[np.ndarray, "comparison 2"]:
         """Rewards of the better and of the worse completion of every comparison, in order."""
-        parts = [np.stack([row[group.better], row[group.worse]], axis=1) for group, row in self._rows()]
+        parts = [np.stack([row[group.better], row[group.worse]], axis=1) for group, row in self.rows()]
         return np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.float32)
 
     def mean(self) -> float:
@@ -60,8 +62,9 @@ class GroupRewards:
         """Standard deviation of the reward over the sequences; NaN when there is none."""
         return float(np.concatenate(self.rewards).astype(np.float64).std()) if self.rewards else math.nan
 
-    def _rows(self) -> list[tuple[TokenGroup, np.ndarray]]:
-        return [(self.groups[index], row) for index, row in enumerate(self.rewards)]
+    def rows(self) -> Iterator[tuple[TokenGroup, np.ndarray]]:
+        """Each group with its rewards."""
+        return ((self.groups[index], row) for index, row in enumerate(self.rewards))
 
 
 def rewards_of_groups(
@@ -85,7 +88,7 @@ def rewards_of_groups(
     """
     mine = range(accelerator.process_index, len(groups), accelerator.num_processes)
     autocast_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
-    scored: list[tuple[int, np.ndarray]] = []
+    scored: list[tuple[int, tuple[np.ndarray, np.ndarray]]] = []
     num_done = 0
     num_total = 0
     for first in range(0, len(mine), GROUPS_PER_ROUND):
@@ -108,9 +111,11 @@ def rewards_of_groups(
             on_progress=advance,
         )
         edges = np.cumsum([len(sequences) for sequences in batch])[:-1]
-        scored.extend(zip(indices, np.split(result.rewards, edges), strict=True))
+        by_group = zip(np.split(result.rewards, edges), np.split(result.outputs, edges), strict=True)
+        scored.extend(zip(indices, by_group, strict=True))
     gathered = dict(gather_object(scored)) if accelerator.num_processes > 1 else dict(scored)
-    return GroupRewards(groups, [gathered[index] for index in range(len(groups))])
+    in_order = [gathered[index] for index in range(len(groups))]
+    return GroupRewards(groups, [rewards for rewards, _ in in_order], [outputs for _, outputs in in_order])
 
 
 def _sums_of(group: TokenGroup, rewards: Float[np.ndarray, " sequence"]) -> PairSums:

@@ -42,13 +42,14 @@ class TrainingMeter:
 
     def add_rewards(self, part: PreferencePass, rewards: Float[Tensor, " sequence"]) -> None:
         """Note the rewards of a pass; its tree is let go."""
+        known = part.judgements
         self._pending.append(
             _Comparisons(
-                better=rewards[part.better],
-                worse=rewards[part.worse],
-                margin=part.margin,
-                weight=part.weight,
-                is_tie=part.is_tie,
+                better=rewards[known.better],
+                worse=rewards[known.worse],
+                margin=known.margin,
+                weight=known.weight,
+                is_tie=known.is_tie,
             )
         )
 
@@ -70,7 +71,7 @@ class TrainingMeter:
         total, (num_tokens, num_given) = PairSums.from_vector(reduced[:-2]), reduced[-2:]
         seconds = time.perf_counter() - self._since
         self._restart()
-        metrics = total.as_dict("rm/")
+        metrics = total.as_dict("rm/") if total.num_decided else {}
         if num_given:
             metrics["tokens_per_second"] = float(num_tokens / seconds)
             metrics["tokens_saved"] = float(1 - num_tokens / num_given)

@@ -23,18 +23,20 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import EvalPrediction, PredictionOutput, set_seed, speed_metrics
 
 from plaudit.errors import PlauditError
-from plaudit.model import ModelRecord, RewardModel, load_reward_model, prepare_reward_model, save_reward_model
-from plaudit.objective import bradley_terry
-from plaudit.tokens import Renderer, TokenStream, TokenTable, load_tokenizer
-from plaudit.tokens.loading import ensure_pad_token
+from plaudit.model import ModelRecord, RewardModel, reward_model_of, save_reward_model
+from plaudit.model.attributes import attribute_names, reward_of_outputs
+from plaudit.objective import Prediction
+from plaudit.tokens import Renderer, TokenStream, TokenTable
 from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
 from plaudit.training.config import RewardConfig
-from plaudit.training.data import GroupDataset, token_groups, transcripts_as
+from plaudit.training.data import GroupDataset, require_terms, token_groups, transcripts_as
+from plaudit.training.eval_metrics import evaluation_metrics
 from plaudit.training.evaluation import GroupRewards, rewards_of_groups
 from plaudit.training.meter import TrainingMeter
 from plaudit.training.progress import RewardProgress
 from plaudit.training.samples import print_samples
 from plaudit.training.sampling import GroupBatchSampler
+from plaudit.training.starting_point import base_name, model_for_training, tokenizer_for_training
 
 __all__ = ["RewardTrainer"]
 
@@ -46,8 +48,8 @@ class RewardTrainer(Trainer):
     """Train a reward model on preference groups.
 
     Args:
-        model: A path, a hub id, or a sequence-classification model with one output. A name of a causal model gets
-            a fresh head; the head of a model object is taken as it is.
+        model: A path, a hub id, a sequence-classification model with one output, or a PeftModel around one. A name
+            of a causal model gets a fresh head; the head of a model object is taken as it is.
         args: The run's settings.
         data_collator: Instead of the tree collator, for batches of your own making.
         train_dataset: Anything `plaudit.preferences.read_preferences` reads, ``Preferences``, a ``TokenTable``, or
@@ -57,6 +59,8 @@ class RewardTrainer(Trainer):
         compute_metrics: Gets an EvalPrediction whose predictions are [num_comparisons, 2]: the rewards of the
             better and of the worse completion.
         callbacks, optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: As in Trainer.
+        quantization_config: A ``BitsAndBytesConfig``, for a model given by name.
+        peft_config: A config of peft (LoRA and its kin); the head is trained and saved in full beside it.
 
     Raises:
         PlauditError: When the model, the data or a setting cannot be used; it says what to do.
@@ -66,7 +70,7 @@ class RewardTrainer(Trainer):
 
     def __init__(
         self,
-        model: str | PreTrainedModel,
+        model: str | nn.Module,
         args: RewardConfig | None = None,
         data_collator: Callable[[list[Any]], PreferenceBatch] | None = None,
         train_dataset: Any = None,
@@ -80,24 +84,31 @@ class RewardTrainer(Trainer):
         ),
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+        quantization_config: Any = None,
+        peft_config: Any = None,
     ) -> None:
-        args = args or RewardConfig(output_dir=f"{_base_name(model)}-Reward")
+        args = args or RewardConfig(output_dir=f"{base_name(model)}-Reward")
         set_seed(args.seed)
-        tokenizer = _tokenizer(model, args, processing_class)
-        reward_model = _reward_model(model, args, tokenizer)
+        tokenizer = tokenizer_for_training(model, args, processing_class)
+        ready = model_for_training(
+            model, args, tokenizer, peft_config=peft_config, quantization_config=quantization_config
+        )
+        reward_model = reward_model_of(ready)
+        self.objective = args.chosen_objective()
         self.renderer = Renderer(tokenizer, render=args.render, eos_token=args.eos_token)
         self.meter = TrainingMeter()
         self._num_episodes: Tensor | None = None  # comparisons trained on, over all processes
-        self.base_model_name = model if isinstance(model, str) else model.config.name_or_path
+        self.base_model_name = str(reward_model.config.name_or_path or base_name(model))
         train_groups = None if train_dataset is None else self._prepare(train_dataset, args)
-        if isinstance(
-            train_groups, TokenStream
-        ):  # accelerate would cut batches of tensors apart to send them
+        if isinstance(train_groups, TokenTable):
+            require_terms(train_groups, self.objective)
+        if isinstance(train_groups, TokenStream):
+            # accelerate would cut batches of tensors apart to send them
             cast(Any, args.accelerator_config).dispatch_batches = False
         super().__init__(
-            model=cast(nn.Module, reward_model),
+            model=ready,
             args=args,
-            data_collator=cast(Any, data_collator or TreeCollator(args.max_tokens_per_pass)),
+            data_collator=cast(Any, data_collator or TreeCollator(args.max_tokens_per_pass, self.objective)),
             train_dataset=cast(Any, None if train_groups is None else GroupDataset.of(train_groups)),
             eval_dataset=cast(Any, _each(eval_dataset, lambda data: self._prepare(data, args))),
             processing_class=tokenizer,
@@ -148,27 +159,30 @@ class RewardTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[PreferenceBatch], num_batches: int, device: torch.device
     ) -> tuple[list[PreferenceBatch], Tensor]:
-        """The micro-batches of one step, and the weight of all their comparisons over all processes."""
+        """The micro-batches of one step, and the weight of all their terms, per objective, over all processes."""
         batches = []
         for _ in range(num_batches):
             try:
                 batches.append(next(epoch_iterator))
             except StopIteration:
                 break
-        counts = [(batch.total_weight, batch.num_comparisons) for batch in batches]
-        step = torch.tensor(counts, dtype=torch.float64, device=device).reshape(-1, 2).sum(0)
-        weight, num_comparisons = cast(Tensor, self.accelerator.reduce(step, reduction="sum"))
+        counts = torch.zeros(len(self.objective.names) + 1, dtype=torch.float64)
+        for batch in batches:
+            counts[:-1] += batch.total_weights.cpu()
+            counts[-1] += batch.num_episodes
+        step = cast(Tensor, self.accelerator.reduce(counts.to(device), reduction="sum"))
+        num_episodes = step[-1]
         if self._num_episodes is None:  # at the start of a run, and of one that continues
             saved = cast(dict[str, Any], self.state.stateful_callbacks).get(_STATE, {})
-            self._num_episodes = num_comparisons.new_tensor(saved.get("num_episodes", 0))
-        self._num_episodes += num_comparisons
-        return batches, weight
+            self._num_episodes = num_episodes.new_tensor(saved.get("num_episodes", 0))
+        self._num_episodes += num_episodes
+        return batches, step[:-1]
 
     def training_step(
         self,
         model: nn.Module,
         inputs: PreferenceBatch,  # type: ignore[override]
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Tensor | None = None,
     ) -> Tensor:
         """Forward and backward over the passes of a micro-batch; returns its part of the step's loss."""
         model.train()
@@ -179,36 +193,36 @@ class RewardTrainer(Trainer):
         for index, part in enumerate(batch.passes):
             is_last = index == len(batch.passes) - 1
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
-                with self.compute_loss_context_manager():
+                with self.compute_loss_context_manager(), self._offloading():
                     pass_loss = self.compute_loss(model, part, num_items_in_batch=num_items_in_batch)
                 self.accelerator.backward(cast(Tensor, pass_loss))
             loss += cast(Tensor, pass_loss).detach()
         self.meter.add_batch(batch)
         return loss
 
+    def _offloading(self) -> contextlib.AbstractContextManager:
+        """Activations wait for the backward pass in the host's memory where ``activation_offloading`` says so."""
+        if not cast(RewardConfig, self.args).activation_offloading:
+            return contextlib.nullcontext()
+        return torch.autograd.graph.save_on_cpu(pin_memory=self.args.device.type == "cuda")
+
     def compute_loss(
         self,
         model: nn.Module,
         inputs: PreferencePass,  # type: ignore[override]
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """The summed loss of a pass, divided by the weight of the whole step.
+        """The summed losses of a pass, divided by the weights of the whole step.
 
         Gradients are averaged over processes, so the sum is multiplied by their number.
         """
-        rewards = model(tree=inputs.tree).logits[:, 0].float()
-        terms = bradley_terry(
-            rewards,
-            better=inputs.better,
-            worse=inputs.worse,
-            margin=inputs.margin,
-            weight=inputs.weight,
-            is_tie=inputs.is_tie,
-        )
-        total = terms.weight.sum() if num_items_in_batch is None else num_items_in_batch
-        # A step of nothing but ties has a loss of 0, not 0/0.
-        loss = terms.weighted_sum() * self.accelerator.num_processes / _at_least_tiny(total)
+        outputs = model(tree=inputs.tree).logits.float()
+        rewards = reward_of_outputs(self._reward_model().config, outputs)
+        sums = self.objective.sums(Prediction(rewards=rewards, outputs=outputs), inputs.judgements)
+        if num_items_in_batch is None:
+            num_items_in_batch = self.objective.total_weights(inputs.judgements)
+        loss = self.objective.loss(sums, num_items_in_batch) * self.accelerator.num_processes
         self.meter.add_rewards(inputs, rewards.detach())
         return (loss, {"rewards": rewards}) if return_outputs else loss
 
@@ -288,9 +302,8 @@ class RewardTrainer(Trainer):
         )
 
     def _metrics_of(self, scored: GroupRewards, prefix: str) -> dict[str, float]:
-        metrics = scored.sums().as_dict(f"{prefix}_rm/")
-        metrics[f"{prefix}_loss"] = metrics[f"{prefix}_rm/loss"]
-        metrics[f"{prefix}_num_comparisons"] = scored.sums().num_comparisons
+        names = attribute_names(self._reward_model().config)
+        metrics = evaluation_metrics(scored, self.objective, prefix=prefix, attribute_names=names)
         if self.compute_metrics is not None:
             pairs = scored.pairs()
             given = self.compute_metrics(EvalPrediction(cast(Any, pairs), cast(Any, np.zeros(len(pairs)))))
@@ -304,15 +317,18 @@ class RewardTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """A plain transformers folder, whole or not at all, with its tokenizer and ``plaudit.json``."""
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        if not self.args.should_save or not isinstance(model, RewardModel):
-            return super()._save(output_dir, state_dict)
-        folder = Path(output_dir or cast(str, self.args.output_dir))
+        if not self.args.should_save:
+            return None
+        args = cast(RewardConfig, self.args)
+        folder = Path(output_dir or cast(str, args.output_dir))
+        is_final = folder == Path(cast(str, args.output_dir))  # checkpoints keep the adapter
         save_reward_model(
             model,
             folder,
             tokenizer=cast(PreTrainedTokenizerBase, self.processing_class),
             record=self._record(),
             state_dict=state_dict,
+            merge=args.merge_adapter and is_final,
         )
         torch.save(self.args, folder / "training_args.bin")
         return None
@@ -344,51 +360,12 @@ class RewardTrainer(Trainer):
         return token_groups(dataset, self.renderer, args)
 
     def _reward_model(self) -> RewardModel:
-        return cast(RewardModel, self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+        return reward_model_of(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
     def _replace_progress_bar(self) -> None:
         """Trainer's bar prints whole dictionaries; ours says loss, accuracy, tokens/s and tokens saved."""
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(RewardProgress())
-
-
-def _base_name(model: str | PreTrainedModel) -> str:
-    name = model if isinstance(model, str) else model.config.name_or_path
-    return (name or "model").rstrip("/").split("/")[-1]
-
-
-def _tokenizer(
-    model: str | PreTrainedModel, args: RewardConfig, processing_class: PreTrainedTokenizerBase | None
-) -> PreTrainedTokenizerBase:
-    """The tokenizer that was given, or the model's, with a pad token that is not the end-of-sequence token."""
-    if processing_class is None:
-        name = model if isinstance(model, str) else str(model.config.name_or_path)
-        loaded = load_tokenizer(
-            name, chat_template_path=args.chat_template_path, trust_remote_code=args.trust_remote_code
-        )
-        return loaded.tokenizer
-    ensure_pad_token(processing_class)
-    return processing_class
-
-
-def _reward_model(
-    model: str | PreTrainedModel, args: RewardConfig, tokenizer: PreTrainedTokenizerBase
-) -> RewardModel:
-    if isinstance(model, str):
-        return load_reward_model(
-            model,
-            tokenizer=tokenizer,
-            allow_fresh_head=True,
-            attention=args.attention,
-            dtype="float32",
-            keep_dropout=not args.disable_dropout,
-            seed=args.seed,
-            trust_remote_code=args.trust_remote_code,
-            model_init_kwargs=cast("Mapping[str, Any] | None", args.model_init_kwargs),
-        ).model
-    return prepare_reward_model(
-        model, tokenizer, attention=args.attention, keep_dropout=not args.disable_dropout
-    )
 
 
 def _each(data: Any, prepare: Callable[[Any], Any]) -> Any:
@@ -398,7 +375,3 @@ def _each(data: Any, prepare: Callable[[Any], Any]) -> Any:
     if isinstance(data, Mapping):
         return {name: prepare(part) for name, part in data.items()}
     return prepare(data)
-
-
-def _at_least_tiny(total: Tensor | int | float) -> Tensor | float:
-    return total.clamp_min(1e-12) if isinstance(total, Tensor) else max(total, 1e-12)
