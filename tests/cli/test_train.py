@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
+
+from plaudit.cli.train_display import evaluation_table, print_end
+from stand_ins.folders import write_reward_model
 
 Run = Callable[..., Any]
 
@@ -62,8 +67,53 @@ def test_the_program_trains_and_says_what_went_in_and_where_everything_is(
         assert said in done.err, said
     for said in ("Epoch", "Step", "Validation Loss", "Accuracy", str(folder / "run.yaml"), "plaudit eval"):
         assert said in done.out, said
+    named = [line.split()[1] for line in done.out.splitlines() if str(folder) in line and "eval" not in line]
+    assert str(folder) in named and all(Path(path).exists() for path in named)
     assert "Warning" not in done.err and "Traceback" not in done.err
     assert json.loads((folder / "all_results.json").read_text())["eval_num_comparisons"] == 16
+
+
+def test_the_end_names_the_files_that_are_there_and_no_others(tmp_path: Path):
+    for name in ("README.md", "metrics.jsonl", "run.json", "run.yaml"):  # no curves.png
+        (tmp_path / name).touch()
+    page = io.StringIO()
+    print_end(Console(file=page, width=200), [], tmp_path)
+    model, *files, what_next = [line.split() for line in page.getvalue().splitlines()]
+    assert model[:2] == ["model", str(tmp_path)] and what_next[:3] == ["next", "plaudit", "eval"]
+    assert files == [
+        ["card", f"{tmp_path}/README.md"],
+        ["metrics", f"{tmp_path}/metrics.jsonl"],
+        ["record", f"{tmp_path}/run.json"],
+        ["settings", f"{tmp_path}/run.yaml"],
+    ]
+
+
+def test_the_evaluations_come_in_the_form_of_the_value_head_models_card():
+    # Two rows of that card: | 0.0856 | 5 | 0.4890 | 81.35% | and | 0.1711 | 10 | 0.2622 | 92.04% |
+    history = [
+        {"epoch": 0.085561, "step": 5, "loss": 0.7},
+        {"epoch": 0.085561, "step": 5, "eval_loss": 0.48899, "eval_rm/accuracy": 0.813495},
+        {"epoch": 0.171123, "step": 10, "eval_loss": 0.26221, "eval_rm/accuracy": 0.920394},
+        {"epoch": 0.25, "step": 1500, "eval_loss": 0.1},
+    ]
+    table = evaluation_table(history)
+    assert table is not None
+    assert [column.header for column in table.columns] == ["Epoch", "Step", "Validation Loss", "Accuracy"]
+    cells = zip(*[list(column.cells) for column in table.columns], strict=True)
+    assert [" | ".join(map(str, row)) for row in cells] == [
+        "0.0856 | 5 | 0.4890 | 81.35%",
+        "0.1711 | 10 | 0.2622 | 92.04%",
+        "0.2500 | 1500 | 0.1000 | none",
+    ]
+
+
+def test_a_learning_rate_far_off_is_a_warning_and_the_run_goes_on(plaudit: Run, pairs: Path, tmp_path: Path):
+    # About 11 million parameters, of which the guide speaks: 2e-5 is usual, and 1e-2 is 500 times that.
+    model = write_reward_model(tmp_path / "start", hidden_size=512, intermediate_size=3072)
+    words = ["train", "--model", model, "--data", f"{pairs}=4", "--output-dir", tmp_path / "rm", *FAST]
+    done = plaudit(*words, "--max-steps", "1", "--learning-rate", "1e-2", "--save-strategy", "no", "--quiet")
+    assert done.status == 0, done.err
+    assert done.err.count("warning: learning_rate 1e-2 is 500 times the 2e-5") == 1
 
 
 def test_the_folder_loads_in_plain_transformers(trained: Path):

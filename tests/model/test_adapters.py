@@ -270,6 +270,20 @@ def test_on_a_bfloat16_base_the_head_is_float32_and_comes_back_so(base: Path, tm
     torch.testing.assert_close(rewards_of(loaded), rewards_of(model), atol=1e-5, rtol=0)
 
 
+def test_a_bfloat16_head_inside_pefts_wrapper_computes_in_float32() -> None:
+    model = prepare_reward_model(build_model("llama").bfloat16(), None)
+    drawn = model.score.weight
+    own = get_peft_model(model, LoraConfig(task_type="SEQ_CLS"))
+    own.base_model.model.score.modules_to_save["default"].weight.data.mul_(2)
+    many = [[5 + i % 7, 6 + i, 7, 8 + i % 5] for i in range(40)]
+    rewards = torch.from_numpy(rewards_of_sequences(model, many).rewards)
+    assert (rewards != rewards.bfloat16().float()).float().mean() > 0.9
+    with own.disable_adapter():
+        assert head_of(model).weight is drawn
+        base_rewards = rewards_of_sequences(model, many).rewards
+    torch.testing.assert_close(rewards, 2 * torch.from_numpy(base_rewards))
+
+
 def test_a_base_trained_in_float32_is_loaded_in_float32(base: Path, tmp_path: Path) -> None:
     half = tmp_path / "half"
     fresh(base, dtype=torch.bfloat16).save_pretrained(half)

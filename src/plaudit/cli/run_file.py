@@ -32,7 +32,7 @@ NOT_THE_RUN = {
 }
 """Settings that change neither the weights nor the steps at which they are saved: another value is the same run."""
 
-LEFT_ALONE = (RUN_FILE, "bad-records.jsonl", "bad-records-eval.jsonl", "runs")
+LEFT_ALONE = (RUN_FILE, "run.json", "metrics.jsonl", "bad-records.jsonl", "bad-records-eval.jsonl", "runs")
 """What a run that never reached a checkpoint leaves behind: nothing is lost with it."""
 
 log = logging.getLogger(__name__)
@@ -171,6 +171,11 @@ def _remove_earlier_run(folder: Path) -> None:
         "train_results.json",
         "eval_results.json",
         "all_results.json",
+        "run.json",
+        "metrics.jsonl",
+        "curves.png",
+        "curves.svg",
+        "README.md",
     ):
         (folder / name).unlink(missing_ok=True)
 

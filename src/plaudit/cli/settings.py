@@ -166,12 +166,12 @@ def _value(name: str, words: Any) -> Any:
     Raises:
         ValueError: The words are no value of its type.
     """
+    if isinstance(words, Mapping):
+        return dict(words)
     if words is None or (len(words) == 1 and str(words[0]).lower() in NONE_WORDS and _has_none(name)):
         if not _admits(name, type(None)):
             raise ValueError("it cannot be none")
         return None
-    if isinstance(words, Mapping):
-        return dict(words)
     if len(words) == 1 and words[0].lstrip().startswith("{"):
         return json.loads(words[0])
     return _parsed(name, list(words))

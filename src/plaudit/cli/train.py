@@ -157,7 +157,7 @@ def _train(
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finish(trainer, outcome.metrics)
     if is_main and not quiet:
-        print_end(results(), trainer, run.folder)
+        print_end(results(), trainer.state.log_history, run.folder)
 
 
 def _repeat_flags(words: list[str], flags: tuple[str, ...]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -15,6 +17,16 @@ from plaudit.tokens import TokenTable
 from plaudit.training import RewardTrainer
 
 __all__ = ["evaluation_table", "print_end", "start_panel"]
+
+FILES = (
+    ("card", "README.md"),
+    ("curves", "curves.png"),
+    ("metrics", "metrics.jsonl"),
+    ("results", "all_results.json"),
+    ("record", "run.json"),
+    ("settings", "run.yaml"),
+)
+"""Files of the output folder, with what they are."""
 
 
 def start_panel(trainer: RewardTrainer, parts: Sequence[Preferences], checkpoint: Path | None) -> Panel:
@@ -36,32 +48,58 @@ def start_panel(trainer: RewardTrainer, parts: Sequence[Preferences], checkpoint
     return Panel(grid, title="plaudit train", title_align="left", border_style="dim")
 
 
-def evaluation_table(trainer: RewardTrainer) -> Table | None:
-    """The evaluations of the run by step; None where there was none."""
-    history = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-    if not history:
+def evaluation_table(history: Sequence[Mapping[str, Any]]) -> Table | None:
+    """The evaluations of a run by step; None where there was none.
+
+    Args:
+        history: What was logged, as in ``trainer.state.log_history``.
+    """
+    by_step = {entry["step"]: entry for entry in history if "eval_loss" in entry}
+    if not by_step:
         return None
     table = Table("Epoch", "Step", "Validation Loss", "Accuracy", title="Evaluation", title_justify="left")
     for column in table.columns:
         column.justify = "right"
-    for entry in {entry["step"]: entry for entry in history}.values():
-        loss, accuracy = entry["eval_loss"], entry["eval_rm/accuracy"]
-        table.add_row(f"{entry['epoch']:.2f}", f"{entry['step']:,}", f"{loss:.4f}", f"{accuracy:.4f}")
+    for entry in by_step.values():
+        # Ratings alone have no accuracy.
+        accuracy = entry.get("eval_rm/accuracy", math.nan)
+        table.add_row(
+            f"{entry['epoch']:.4f}",
+            str(entry["step"]),
+            f"{entry['eval_loss']:.4f}",
+            "none" if math.isnan(accuracy) else f"{accuracy:.2%}",
+        )
     return table
 
 
-def print_end(console: Console, trainer: RewardTrainer, folder: Path) -> None:
-    """The evaluations, where everything is, and what to do next."""
-    table = evaluation_table(trainer)
+def print_end(console: Console, history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """The evaluations, where everything is, and what to do next.
+
+    Args:
+        console: Where to.
+        history: What was logged, as in ``trainer.state.log_history``.
+        folder: The output folder.
+    """
+    table = evaluation_table(history)
     if table is not None:
         console.print(table)
-    for name, text in (
-        ("model", f"{folder}  (plain transformers: AutoModelForSequenceClassification)"),
-        ("metrics", str(folder / "all_results.json")),
-        ("settings", str(folder / "run.yaml")),
-        ("next", f"plaudit eval {folder} --data <comparisons it has not seen>"),
-    ):
+    what_next = f"plaudit eval {folder} --data <comparisons it has not seen>"
+    for name, text in (*_whereabouts(folder), ("next", what_next)):
         console.print(Text.assemble((f"{name:10}", "bold"), text), soft_wrap=True)
+
+
+def _whereabouts(folder: Path) -> Iterator[tuple[str, str]]:
+    """What a run left behind and where, of those that are there."""
+    adapter = (folder / "adapter_config.json").is_file()
+    kind = (
+        "an adapter: peft, or plaudit"
+        if adapter
+        else "plain transformers: AutoModelForSequenceClassification"
+    )
+    yield "model", f"{folder}  ({kind})"
+    for name, file in FILES:
+        if (folder / file).is_file():
+            yield name, str(folder / file)
 
 
 def _evaluation_data(train: Preferences, evaluation: Preferences) -> str:

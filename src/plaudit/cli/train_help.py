@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 
 from plaudit.cli.settings import default_of, flag_of, setting_names
 from plaudit.training import RewardConfig
+from plaudit.training.guide import guide_rows
 
 __all__ = ["print_all_settings", "print_settings"]
 
@@ -27,6 +28,9 @@ MOST_USED = {
     "weight_decay": "Decay of the weights.",
     "max_grad_norm": "Gradients are clipped to this norm; 0: not at all.",
     "optim": "Optimiser.",
+    "adam_beta1": "Adam's decay of the gradient's mean.",
+    "adam_beta2": "Adam's decay of the gradient's square.",
+    "adam_epsilon": "Adam's guard against division by zero.",
     "fp16": "float16 autocast.",
     "eval_strategy": "no, steps or epoch; steps when there is something to evaluate on.",
     "eval_steps": "Steps between evaluations; below 1: a share of all steps (0.25 when nothing is said).",
@@ -39,7 +43,9 @@ MOST_USED = {
     "seed": "Decides the head, the order of the data and what is held out.",
     "deepspeed": "A DeepSpeed configuration file.",
     "fsdp": "Shard over devices with FSDP.",
+    "use_cpu": "Train on the CPU, whatever else there is.",
     "push_to_hub": "Upload the model to the hub.",
+    "hub_model_id": "Its name there; the output folder's when nothing is said.",
 }
 """Fields of TrainingArguments on the page, in our words: the library's differ between its versions."""
 
@@ -48,11 +54,12 @@ HIDDEN = ("output_dir", "do_train", "do_eval", "do_predict", "local_rank", "resu
 
 
 def print_settings(console: Console) -> None:
-    """RewardConfig's own fields, then the most used others."""
+    """RewardConfig's own fields, then the most used others, then what is usual by size."""
     own = _own_fields()
     console.print(_panel("Settings of reward models", [(name, _help(name)) for name in own]))
     others = [(name, text) for name, text in MOST_USED.items() if name in setting_names()]
     console.print(_panel("Most used settings of transformers.TrainingArguments", others))
+    console.print(_guide_panel())
     console.print(
         Text("All others: plaudit train --help-all. Booleans: --bf16 false. Nothing: --max-length none.")
     )
@@ -89,6 +96,15 @@ def _panel(title: str, entries: Sequence[tuple[str, str]]) -> Panel:
             flag_of(name), Text.assemble(text, " " if text else "", (f"[default: {default}]", "dim"))
         )
     return Panel(grid, title=title, title_align="left", border_style="dim")
+
+
+def _guide_panel() -> Panel:
+    """The hyperparameters that are usual by model size; a value far off is a warning."""
+    header, *rows = guide_rows()
+    grid = Table(*header, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        grid.add_row(*row)
+    return Panel(grid, title="Usual by model size", title_align="left", border_style="dim")
 
 
 def _shown(value: Any) -> str:

@@ -53,13 +53,14 @@ class TrainOptions:
         """Whether there is anything to evaluate on."""
         return bool(self.eval_data) or self.eval_fraction is not None or self.eval_groups is not None
 
-    def read_options(self, *, transcripts: str, seed: int) -> ReadOptions:
+    def read_options(self, *, transcripts: str, seed: int, attributes: tuple[str, ...] = ()) -> ReadOptions:
         """How its data are read."""
         return ReadOptions(
             transcripts=transcripts,
             on_bad_record=self.on_bad_record,
             group_by_prompt=self.group_by_prompt,
             columns=parse_columns(self.column),
+            attributes=attributes,
             seed=seed,
         )
 

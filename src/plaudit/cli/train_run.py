@@ -146,18 +146,22 @@ def finish(trainer: RewardTrainer, train_metrics: dict[str, float]) -> dict[str,
     evaluated_at = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
     if trainer.eval_dataset is not None and evaluated_at[-1:] != [trainer.state.global_step]:
         trainer.evaluate()
-    trainer.save_model()
     trainer.save_state()
     trainer.save_metrics("train", train_metrics)
     last = [entry for entry in trainer.state.log_history if "eval_loss" in entry][-1:]
     for entry in last:
         trainer.save_metrics("eval", {name: entry[name] for name in entry if name.startswith("eval_")})
+    trainer.save_model()  # last: it pushes the folder, where that is asked for
     return last[0] if last else {}
 
 
 def _read(run: TrainingRun, render: str, *, progress: bool) -> list[Preferences]:
     options, config = run.options, run.config
-    read_options = options.read_options(transcripts=config.transcripts, seed=config.data_seed or config.seed)
+    read_options = options.read_options(
+        transcripts=config.transcripts,
+        attributes=tuple(config.attribute_weights() or ()),
+        seed=config.data_seed or config.seed,
+    )
     common = {"render": render, "progress": progress}
     bad = run.folder / "bad-records.jsonl"
     train = read_sources(options.data, read_options, bad_records_path=bad, **common)

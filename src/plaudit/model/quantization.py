@@ -2,7 +2,9 @@
 
 The head is never quantised, and what is not quantised is float32. Weights of 4 bits are turned back into the compute
 type before every product, so a reward is that of the dequantised weights. In 8 bits the activations are quantised
-too: rewards of 8-bit models carry that noise, and merging removes it.
+too: rewards of 8-bit models carry that noise, and merging removes it. Which columns count as outliers is decided over
+all rows of a call, so an 8-bit reward can move a little with what else is in the pass (``llm_int8_threshold=0`` in a
+config of one's own decides per row, at the price of accuracy on large models).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers import TrainingArguments
@@ -132,10 +133,17 @@ class RewardConfig(TrainingArguments):
                 "; ".join(str(problem) for problem in problems),
                 where=f"{len(problems)} settings" if len(problems) > 1 else None,
             )
+        if self.run_name is None and self.output_dir is not None:
+            # Without a name trackio opens a second run for an evaluation after training.
+            self.run_name = Path(self.output_dir).absolute().name
         # transformers 5.23 gave the field a new name; scripts and TRL say the old one, which would be a warning.
         if getattr(self, "activation_checkpointing", False) is None:
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the token, since ``training_args.bin`` is pushed to the hub."""
+        return {**self.__dict__, "hub_token": None}
 
     @property
     def row_multiple(self) -> int | None:

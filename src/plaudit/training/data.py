@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,17 +26,45 @@ from plaudit.tokens import (
     tokenize_preferences,
 )
 from plaudit.training.batch import judgements_of
+from plaudit.training.data_record import DataRecord, data_record, source_of_dataset
 from plaudit.training.sampling import STAND_IN
 
 if TYPE_CHECKING:
     from plaudit.training.config import RewardConfig
 
-__all__ = ["GroupDataset", "require_terms", "token_groups", "transcripts_as"]
+__all__ = ["GroupDataset", "PreparedData", "prepare_data", "require_terms", "token_groups", "transcripts_as"]
 
 log = logging.getLogger(__name__)
 
 GROUPS_LOOKED_AT = 1_000
 """Groups, evenly spread, in which an objective's terms are looked for (assumed: rare kinds show, seconds at most)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """A data set ready for training, and what is known of how it came about."""
+
+    groups: TokenTable | TokenStream
+    """What is trained or evaluated on."""
+    record: DataRecord
+    """Sources, counts, and what was dropped."""
+
+
+def prepare_data(dataset: Any, renderer: Renderer, args: RewardConfig) -> PreparedData:
+    """`token_groups`, and the record of it for `run.json` and the model card."""
+    preferences = None
+    if not isinstance(dataset, TokenTable | TokenStream | GroupDataset) and not _is_token_ids(dataset):
+        preferences = (
+            dataset if isinstance(dataset, Preferences) else _in_turn(args, _read, dataset, renderer, args)
+        )
+    groups = token_groups(dataset if preferences is None else preferences, renderer, args)
+    record = data_record(
+        reading=None if preferences is None else preferences.report,
+        tokens=groups.report,
+        fingerprint=getattr(groups, "fingerprint", None),
+        sources=source_of_dataset(dataset),
+    )
+    return PreparedData(groups, record)
 
 
 def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenTable | TokenStream:
@@ -50,8 +79,7 @@ def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenT
         return dataset.groups
     # Several processes: the first one tokenises into a folder of the run, the others find it there.
     cache_dir = Path(str(args.output_dir)) / "data" if args.world_size > 1 else None
-    with args.main_process_first(desc="reading preference data"):
-        groups = _read_and_tokenize(dataset, renderer, args, cache_dir)
+    groups = _in_turn(args, _read_and_tokenize, dataset, renderer, args, cache_dir)
     if isinstance(groups, TokenTable):
         for line in groups.report.summary():
             log.info(line)
@@ -72,7 +100,7 @@ def _read_and_tokenize(
         max_prompt_length=args.max_prompt_length,
         on_overlength=args.on_overlength,  # type: ignore[arg-type]
     )
-    if isinstance(dataset, datasets.Dataset) and is_pretokenized(dataset.column_names):
+    if _is_token_ids(dataset):
         rows = cast("Iterable[Mapping[str, Any]]", dataset)
         return table_of_token_ids(rows, limits=limits)
     preferences = dataset if isinstance(dataset, Preferences) else _read(dataset, renderer, args)
@@ -84,6 +112,16 @@ def _read_and_tokenize(
         cache_dir=cache_dir,
         keep_rows_without_comparisons="rated" if args.chosen_objective().reads_ratings else False,
     )
+
+
+def _in_turn(args: RewardConfig, work: Callable[..., Any], *given: Any) -> Any:
+    """The first process works before the others, which find in the cache what it made."""
+    with args.main_process_first(desc="reading preference data"):
+        return work(*given)
+
+
+def _is_token_ids(dataset: Any) -> bool:
+    return isinstance(dataset, datasets.Dataset) and is_pretokenized(dataset.column_names)
 
 
 def require_terms(groups: TokenTable, objective: Mixture) -> None:

@@ -8,35 +8,43 @@ row counts once on any number of processes (`evaluation`). Everything else is Tr
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.data_loader import prepare_data_loader
+from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import EvalPrediction, PredictionOutput, set_seed, speed_metrics
+from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput, set_seed, speed_metrics
 
 from plaudit.errors import PlauditError
 from plaudit.model import ModelRecord, RewardModel, reward_model_of, save_reward_model
+from plaudit.model.adapter import has_adapter
 from plaudit.model.attributes import attribute_names, reward_of_outputs
 from plaudit.objective import Prediction
 from plaudit.tokens import Renderer, TokenStream, TokenTable
 from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
 from plaudit.training.config import RewardConfig
-from plaudit.training.data import GroupDataset, require_terms, token_groups, transcripts_as
+from plaudit.training.data import GroupDataset, PreparedData, prepare_data, require_terms, transcripts_as
 from plaudit.training.eval_metrics import evaluation_metrics
 from plaudit.training.evaluation import GroupRewards, rewards_of_groups
+from plaudit.training.guide import warn_of_settings
+from plaudit.training.loader import group_loader
 from plaudit.training.meter import TrainingMeter
+from plaudit.training.metrics_log import MetricsLog
 from plaudit.training.progress import RewardProgress
-from plaudit.training.samples import print_samples
-from plaudit.training.sampling import GroupBatchSampler
+from plaudit.training.pushing import PushingTrainer
+from plaudit.training.recording import RunRecorder
+from plaudit.training.samples import table_of_samples
 from plaudit.training.starting_point import base_name, model_for_training, tokenizer_for_training
+from plaudit.training.trackers import log_sample_table
 
 __all__ = ["RewardTrainer"]
 
@@ -44,7 +52,7 @@ _STATE = "RewardTrainer"
 """Name under which a checkpoint's state file keeps what is ours."""
 
 
-class RewardTrainer(Trainer):
+class RewardTrainer(PushingTrainer):
     """Train a reward model on preference groups.
 
     Args:
@@ -98,8 +106,14 @@ class RewardTrainer(Trainer):
         self.renderer = Renderer(tokenizer, render=args.render, eos_token=args.eos_token)
         self.meter = TrainingMeter()
         self._num_episodes: Tensor | None = None  # comparisons trained on, over all processes
+        self._num_tokens_before = [
+            0,
+            0,
+        ]  # computed and given, before the checkpoint that the run goes on from
         self.base_model_name = str(reward_model.config.name_or_path or base_name(model))
-        train_groups = None if train_dataset is None else self._prepare(train_dataset, args)
+        train_data = None if train_dataset is None else self._prepare(train_dataset, args)
+        eval_data = _each(eval_dataset, lambda data: self._prepare(data, args))
+        train_groups = None if train_data is None else train_data.groups
         if isinstance(train_groups, TokenTable):
             require_terms(train_groups, self.objective)
         if isinstance(train_groups, TokenStream):
@@ -110,20 +124,48 @@ class RewardTrainer(Trainer):
             args=args,
             data_collator=cast(Any, data_collator or TreeCollator(args.max_tokens_per_pass, self.objective)),
             train_dataset=cast(Any, None if train_groups is None else GroupDataset.of(train_groups)),
-            eval_dataset=cast(Any, _each(eval_dataset, lambda data: self._prepare(data, args))),
+            eval_dataset=cast(Any, _each(eval_data, lambda data: data.groups)),
             processing_class=tokenizer,
             compute_metrics=compute_metrics,
-            callbacks=callbacks,
+            callbacks=[MetricsLog(), *(callbacks or [])],
             optimizers=optimizers,
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self.train_groups = train_groups
         self.last_eval_rewards: GroupRewards | None = None
+        self.recorder = RunRecorder(
+            self.renderer,
+            self.base_model_name,
+            None if train_data is None else train_data.record,
+            {name: data.record for name, data in _by_name(eval_data).items()},
+        )
+        self.add_callback(self.recorder)
+        if train_groups is not None and optimizers[0] is None:
+            warn_of_settings(reward_model, args, uses_adapter=has_adapter(ready))
         self._replace_progress_bar()
         reward_model.add_model_tags(list(self._tag_names))
 
     # Training -----------------------------------------------------------------------------------------------
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Trainer's training, completed by ``run.json``."""
+        output = super().train(*args, **kwargs)
+        num_tokens, num_given_tokens = self._num_tokens_so_far()
+        evaluations = [line for line in self.state.log_history if "eval_loss" in line][-1:]
+        if self.is_world_process_zero():
+            self.recorder.finish(
+                Path(cast(str, self.args.output_dir)),
+                num_steps=self.state.global_step,
+                num_epochs=self.state.epoch,
+                num_episodes=0 if self._num_episodes is None else int(self._num_episodes),
+                saved_step=self._step_of_weights(),
+                num_tokens=num_tokens,
+                num_given_tokens=num_given_tokens,
+                wall_time_s=output.metrics["train_runtime"],
+                metrics={**output.metrics, **(evaluations[0] if evaluations else {})},
+            )
+        return output
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of groups, dealt over the processes by `GroupBatchSampler`; a stream is cut by accelerate."""
@@ -132,29 +174,7 @@ class RewardTrainer(Trainer):
             raise PlauditError("there is nothing to train on", where="train_dataset", fix="Give a data set.")
         if not isinstance(dataset, GroupDataset):
             return super().get_train_dataloader()
-        args = self.args
-        sampler = GroupBatchSampler(
-            len(dataset),
-            self._train_batch_size,
-            num_processes=args.world_size,
-            process_index=args.process_index,
-            seed=args.seed if args.data_seed is None else args.data_seed,
-            shuffle=args.train_sampling_strategy != "sequential",
-            drop_last=args.dataloader_drop_last,
-        )
-        loader = DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and args.device.type == "cuda",
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-        )
-        # One process for accelerate: the sampler has dealt already.
-        return prepare_data_loader(
-            loader, device=args.device, num_processes=1, process_index=0, put_on_device=True
-        )
+        return group_loader(dataset, self.args, batch_size=self._train_batch_size, collate=self.data_collator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[PreferenceBatch], num_batches: int, device: torch.device
@@ -175,6 +195,7 @@ class RewardTrainer(Trainer):
         if self._num_episodes is None:  # at the start of a run, and of one that continues
             saved = cast(dict[str, Any], self.state.stateful_callbacks).get(_STATE, {})
             self._num_episodes = num_episodes.new_tensor(saved.get("num_episodes", 0))
+            self._num_tokens_before = saved.get("num_tokens", [0, 0])
         self._num_episodes += num_episodes
         return batches, step[:-1]
 
@@ -195,10 +216,14 @@ class RewardTrainer(Trainer):
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager(), self._offloading():
                     pass_loss = self.compute_loss(model, part, num_items_in_batch=num_items_in_batch)
-                self.accelerator.backward(cast(Tensor, pass_loss))
+                self.accelerator.backward(cast(Tensor, pass_loss), **self._backward_arguments())
             loss += cast(Tensor, pass_loss).detach()
         self.meter.add_batch(batch)
         return loss
+
+    def _backward_arguments(self) -> dict[str, Any]:
+        """DeepSpeed would divide by the accumulation steps once more."""
+        return {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
 
     def _offloading(self) -> contextlib.AbstractContextManager:
         """Activations wait for the backward pass in the host's memory where ``activation_offloading`` says so."""
@@ -265,7 +290,7 @@ class RewardTrainer(Trainer):
                 metrics |= self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}")
             return metrics
         start = time.time()
-        scored = self._score(self._prepare(dataset, cast(RewardConfig, self.args)))
+        scored = self._score(dataset)
         self.last_eval_rewards = scored
         metrics = self._metrics_of(scored, metric_key_prefix)
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
@@ -274,21 +299,48 @@ class RewardTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, cast(Any, metrics)
         )
-        if self.is_world_process_zero():
-            print_samples(scored, self.renderer, cast(RewardConfig, self.args).num_sample_rows)
+        self._note_evaluation(scored, metrics[f"{metric_key_prefix}_loss"], metric_key_prefix)
         return metrics
+
+    def _note_evaluation(self, scored: GroupRewards, loss: float, metric_key_prefix: str) -> None:
+        """For the record and the card; the sample comparisons to the terminal and the trackers."""
+        samples = self.recorder.add_evaluation(
+            scored,
+            name=metric_key_prefix.removeprefix("eval_"),
+            step=self._step_of_weights(),
+            loss=loss,
+            num_samples=cast(RewardConfig, self.args).num_sample_rows,
+        )
+        if self.is_world_process_zero() and samples:
+            Console(file=sys.stderr).print(table_of_samples(samples))
+            log_sample_table(
+                [asdict(row) for row in samples],
+                step=self.state.global_step,
+                report_to=_listed(self.args.report_to),
+                callbacks=self.callback_handler.callbacks,
+                metric_key_prefix=metric_key_prefix,
+            )
+
+    def _step_of_weights(self) -> int:
+        """Optimiser steps that the weights have made: the best checkpoint's once it was loaded at the end."""
+        has_ended = self.state.global_step >= self.state.max_steps > 0
+        best = self.state.best_global_step if self.args.load_best_model_at_end and has_ended else None
+        return best or self.state.global_step
 
     def predict(  # type: ignore[override]
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
     ) -> PredictionOutput:
         """Rewards [num_comparisons, 2] (better, worse) of every comparison in order, and the metrics."""
         start = time.time()
-        scored = self._score(self._prepare(test_dataset, cast(RewardConfig, self.args)))
+        scored = self._score(test_dataset)
         metrics = self._metrics_of(scored, metric_key_prefix)
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
         return PredictionOutput(predictions=scored.pairs(), label_ids=None, metrics=metrics)
 
-    def _score(self, groups: TokenTable) -> GroupRewards:
+    def _score(self, dataset: Any) -> GroupRewards:
+        groups = self._prepare(dataset, cast(RewardConfig, self.args)).groups
+        if isinstance(groups, TokenStream):  # an evaluation has an end, so it can be a table
+            groups = TokenTable.from_groups(groups, keep_rows_without_comparisons=True)
         return rewards_of_groups(
             cast(
                 nn.Module,
@@ -330,14 +382,47 @@ class RewardTrainer(Trainer):
             state_dict=state_dict,
             merge=args.merge_adapter and is_final,
         )
-        torch.save(self.args, folder / "training_args.bin")
-        return None
+        torch.save(args, folder / "training_args.bin")
+        if is_final:
+            self.create_model_card()
+
+    def create_model_card(  # type: ignore[override]
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        dataset_tags: str | list[str] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write ``README.md`` and the curves into the output folder, once there was training.
+
+        Args:
+            language, license: For the front matter, if known.
+            tags: Beside plaudit's own.
+            model_name: The heading; the folder's name when None.
+            dataset_tags: Hub ids of training data that plaudit does not know of.
+        """
+        if not self.is_world_process_zero():
+            return
+        folder = Path(cast(str, self.args.output_dir)).absolute()
+        self.recorder.write_card(
+            folder,
+            name=model_name or folder.name,
+            model_id=self.args.hub_model_id or folder.name,
+            step=self._step_of_weights(),
+            language=language,
+            license=license,
+            tags=_listed(tags),
+            datasets=_listed(dataset_tags),
+        )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Trainer's checkpoint, with the number of comparisons seen in its state file."""
         if self._num_episodes is not None:
             cast(dict[str, Any], self.state.stateful_callbacks)[_STATE] = {
-                "num_episodes": int(self._num_episodes)
+                "num_episodes": int(self._num_episodes),
+                "num_tokens": self._num_tokens_so_far(),
             }
         super()._save_checkpoint(model, trial)
 
@@ -354,10 +439,15 @@ class RewardTrainer(Trainer):
             num_rewards=0 if scored is None else scored.num_sequences,
         )
 
+    def _num_tokens_so_far(self) -> list[int]:
+        """Computed and given tokens over all processes, those before a checkpoint included."""
+        now = self.meter.total_tokens(self.accelerator)
+        return [before + since for before, since in zip(self._num_tokens_before, now, strict=True)]
+
     # Preparation --------------------------------------------------------------------------------------------
 
-    def _prepare(self, dataset: Any, args: RewardConfig) -> Any:
-        return token_groups(dataset, self.renderer, args)
+    def _prepare(self, dataset: Any, args: RewardConfig) -> PreparedData:
+        return prepare_data(dataset, self.renderer, args)
 
     def _reward_model(self) -> RewardModel:
         return reward_model_of(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
@@ -366,6 +456,17 @@ class RewardTrainer(Trainer):
         """Trainer's bar prints whole dictionaries; ours says loss, accuracy, tokens/s and tokens saved."""
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(RewardProgress())
+
+
+def _by_name(data: Any) -> Mapping[str, Any]:
+    """Several evaluation sets as they are, a single one as ``eval``."""
+    if data is None:
+        return {}
+    return data if isinstance(data, Mapping) else {"eval": data}
+
+
+def _listed(names: str | list[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def _each(data: Any, prepare: Callable[[Any], Any]) -> Any:

@@ -1,0 +1,43 @@
+"""The training batches of a process: groups dealt by `GroupBatchSampler`, collated into trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
+from transformers import TrainingArguments
+
+from plaudit.training.data import GroupDataset
+from plaudit.training.sampling import GroupBatchSampler
+
+__all__ = ["group_loader"]
+
+
+def group_loader(
+    dataset: GroupDataset, args: TrainingArguments, *, batch_size: int, collate: Callable[[list[Any]], Any]
+) -> DataLoader:
+    """Batches of ``batch_size`` groups on this process's device, as the settings say."""
+    sampler = GroupBatchSampler(
+        len(dataset),
+        batch_size,
+        num_processes=args.world_size,
+        process_index=args.process_index,
+        seed=args.seed if args.data_seed is None else args.data_seed,
+        shuffle=args.train_sampling_strategy != "sequential",
+        drop_last=args.dataloader_drop_last,
+    )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory and args.device.type == "cuda",
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+    )
+    # One process for accelerate: the sampler has dealt already.
+    return prepare_data_loader(
+        loader, device=args.device, num_processes=1, process_index=0, put_on_device=True
+    )

@@ -1,0 +1,130 @@
+"""What a run writes down beside its weights: ``run.json``, ``metrics.jsonl``, curves and the model card.
+
+The recorder collects while the trainer trains; the files are written on the first process only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from plaudit.model import RewardModel, reward_model_of
+from plaudit.model.attributes import attribute_names, reward_weights
+from plaudit.tokens import Renderer
+from plaudit.training.card import model_card, write_card
+from plaudit.training.curves import write_curves
+from plaudit.training.data_record import DataRecord, is_hub_id
+from plaudit.training.estimates import EvaluatedSet, evaluated_set
+from plaudit.training.evaluation import GroupRewards
+from plaudit.training.metrics_log import read_metrics
+from plaudit.training.model_facts import ModelFacts, adapter_facts
+from plaudit.training.run_record import RunRecord, describe_machine, finish_run, run_settings, start_run
+from plaudit.training.samples import SampleRow, collect_samples
+
+__all__ = ["RunRecorder"]
+
+
+class RunRecorder(TrainerCallback):
+    """Knows what went into a run and what came out.
+
+    Args:
+        renderer: How conversations are rendered.
+        base_model: What training starts from.
+        train_data: What is known of the training data.
+        eval_data: The same of each evaluation set, by name; ``eval`` where there is one without a name.
+    """
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        base_model: str,
+        train_data: DataRecord | None,
+        eval_data: Mapping[str, DataRecord],
+    ) -> None:
+        self.renderer = renderer
+        self.base_model = base_model
+        self.train_data = train_data
+        self.eval_data = eval_data
+        self.run: RunRecord | None = None
+        self._evaluated: dict[tuple[int, str], EvaluatedSet] = {}
+        self._samples: dict[int, list[SampleRow]] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Write ``run.json`` with all that is known before the first step."""
+        reward_model = reward_model_of(model)
+        config = getattr(model, "peft_config", None)
+        adapter = next(iter(config.values())) if config and model is not reward_model else None
+        self.run = start_run(
+            settings=run_settings(args),
+            machine=describe_machine(args.device, args.world_size),
+            model=self._facts(reward_model, adapter, is_merged=args.merge_adapter),
+            train_data=self.train_data,
+            eval_data=self.eval_data,
+            resumed_from_step=state.global_step or None,
+        )
+        if state.is_world_process_zero:
+            self.run.write(args.output_dir)
+
+    def add_evaluation(
+        self, scored: GroupRewards, *, name: str, step: int, loss: float, num_samples: int
+    ) -> list[SampleRow]:
+        """Note the results on a set; returns its sample comparisons."""
+        known = self.eval_data.get(name)
+        self._evaluated[step, name] = evaluated_set(
+            scored, name=name, step=step, loss=loss, sources=known.sources if known else ()
+        )
+        self._samples[step] = collect_samples(scored, self.renderer, num_samples)
+        return self._samples[step]
+
+    def finish(self, folder: Path, **outcome: Any) -> None:
+        """Complete ``run.json``; `finish_run` lists what it takes."""
+        if self.run is not None:
+            self.run = finish_run(self.run, **outcome)
+            self.run.write(folder)
+
+    def write_card(self, folder: Path, *, name: str, model_id: str, step: int, **known: Any) -> None:
+        """Write the curves and ``README.md``; results count that are of the weights of this step.
+
+        Args:
+            folder: The run's output folder.
+            name: The model's name.
+            model_id: What the code in the card loads.
+            step: Optimiser steps that the saved weights have made.
+            known: Further arguments of `model_card`.
+        """
+        if self.run is None:
+            return
+        lines = read_metrics(folder)
+        curves = write_curves(lines, folder)
+        results = [result for (at, _), result in self._evaluated.items() if at == step]
+        text = model_card(
+            self.run,
+            name=name,
+            model_id=model_id,
+            lines=lines,
+            evaluations=results,
+            samples=self._samples.get(step, ()),
+            curves=curves[0].name if curves else None,
+            **known,
+        )
+        write_card(folder, text)
+
+    def _facts(self, model: RewardModel, adapter: Any, *, is_merged: bool) -> ModelFacts:
+        rule = self.renderer.rule
+        names = attribute_names(model.config)
+        return ModelFacts(
+            base_model=self.base_model,
+            base_is_on_hub=is_hub_id(self.base_model),
+            architecture=type(model).__name__,
+            num_parameters=model.num_parameters(),
+            num_trainable_parameters=model.num_parameters(only_trainable=True),
+            adapter=None if adapter is None else adapter_facts(adapter.to_dict(), is_merged=is_merged),
+            attributes=dict(zip(names, reward_weights(model.config), strict=True)) if names else {},
+            render=rule.render,
+            eos_token=rule.eos_token,
+            chat_template_kwargs=rule.chat_template_kwargs,
+            attention=model.attention_backend,
+        )
