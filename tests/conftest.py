@@ -1,6 +1,8 @@
 """What every test shares: no network, few threads, and shape annotations that are executed."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -34,3 +36,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("no real preference data beside the checkout (../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """The commands set plaudit's log up for a terminal; the next test finds it as it was."""
+    log = logging.getLogger("plaudit")
+    level, propagate, handlers = log.level, log.propagate, log.handlers
+    yield
+    log.level, log.propagate, log.handlers = level, propagate, handlers
+    log.manager._clear_cache()  # type: ignore[attr-defined]  # levels are cached

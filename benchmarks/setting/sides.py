@@ -170,7 +170,7 @@ class PlauditSide(Side):
         return self.collate(batch).num_tokens
 
     def _training_step(self, collated: Any) -> None:
-        weight = torch.tensor(collated.total_weight, dtype=torch.float64, device=self.trainer.args.device)
+        weight = collated.total_weights.to(self.trainer.args.device)
         self.trainer.training_step(self.model, collated, num_items_in_batch=weight)
         self.trainer.meter.drain(self.trainer.accelerator)
 
@@ -179,7 +179,7 @@ class PlauditSide(Side):
         _, outputs = self.trainer.compute_loss(self.model, part, return_outputs=True)  # type: ignore[misc]
         self.trainer.meter.drain(self.trainer.accelerator)
         rewards = outputs["rewards"]
-        return torch.stack([rewards[part.better], rewards[part.worse]], dim=1)
+        return torch.stack([rewards[part.judgements.better], rewards[part.judgements.worse]], dim=1)
 
 
 def set_checkpointing(model: Any, enabled: bool) -> None:

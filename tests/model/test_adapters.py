@@ -324,7 +324,7 @@ def test_default_targets_are_the_backbones_linear_layers(family: str, expected: 
 
 
 def test_what_was_changed_is_said(base: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="plaudit")
     add_adapter(
         fresh(base),
         LoraConfig(

@@ -51,7 +51,9 @@ def main(words: list[str]) -> int:
             console.print(f"{'red  ' if seen else 'GREEN'}  {fault.name}")
             if not seen:
                 missed.append(fault)
-    console.print(f"{len(chosen) - len(missed)} of {len(chosen)} faults were seen, in {time.time() - start:.0f} s")
+    console.print(
+        f"{len(chosen) - len(missed)} of {len(chosen)} faults were seen, in {time.time() - start:.0f} s"
+    )
     for fault in missed:
         console.print(f"[red]not seen: {fault.name}: {' '.join(fault.tests)}")
     return 1 if missed else 0
@@ -83,7 +85,9 @@ def plant(fault: Fault, package: Path) -> None:
     file = package / fault.file
     text = file.read_text("utf-8")
     if text.count(fault.old) != 1:
-        raise SystemExit(f"{fault.name}: its text is {text.count(fault.old)} times in {fault.file}: {fault.old!r}")
+        raise SystemExit(
+            f"{fault.name}: its text is {text.count(fault.old)} times in {fault.file}: {fault.old!r}"
+        )
     file.write_text(text.replace(fault.old, fault.new), "utf-8")
 
 

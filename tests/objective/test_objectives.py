@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from plaudit.errors import PlauditError
 from plaudit.objective import (
     AttributeRegression,
@@ -26,7 +28,6 @@ from plaudit.objective import (
     rank_completions,
 )
 from plaudit.objective.choice import parse_weights
-from torch import Tensor
 
 NAN = math.nan
 REWARDS = [1.5, -0.5, 0.25, 2.0]

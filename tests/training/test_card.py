@@ -251,6 +251,18 @@ def test_model_index_survives_a_round_trip() -> None:
     ]
 
 
+def test_each_of_several_sets_has_a_result_of_its_own_in_model_index() -> None:
+    text = card(
+        evaluations=[
+            evaluation(name="easy", sources=("e.jsonl",)),
+            evaluation(name="hard", sources=("h.jsonl",)),
+        ]
+    )
+    results = ModelCard(text).data.eval_results
+    assert results is not None
+    assert [result.dataset_name for result in results] == ["easy (e.jsonl)", "hard (h.jsonl)"]
+
+
 def test_local_paths_stay_local() -> None:
     facts = ModelFacts(base_model="/home/me/secret-place/base", base_is_on_hub=False)
     text = card(

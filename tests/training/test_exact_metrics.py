@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +16,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stand_ins.folders import PAIRS, write_reward_model
+from stand_ins.processes import run_script
 
-TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("exact_metrics_run.py")
 
 
@@ -46,23 +42,8 @@ def plain_rewards(model: Path) -> list[tuple[float, float]]:
 
 def run(model: Path, num_pairs: int, num_processes: int, tmp_path: Path) -> dict[str, Any]:
     output = tmp_path / "metrics.json"
-    arguments = [str(SCRIPT), str(model), str(num_pairs), str(8 // num_processes), str(output)]
-    launcher = [sys.executable]
-    if num_processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launcher += [
-            "-m",
-            "torch.distributed.run",
-            f"--nproc-per-node={num_processes}",
-            f"--master-port={port}",
-        ]
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, *arguments], env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    arguments = [str(model), str(num_pairs), str(8 // num_processes), str(output)]
+    run_script(SCRIPT, arguments, num_processes=num_processes)
     return json.loads(output.read_text())
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from stand_ins.folders import PAIRS, write_causal_model, write_reward_model
 from stand_ins.hub import StandInHub
+from stand_ins.processes import script_environment
 
 TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = TESTS / "training" / "hub_run.py"
@@ -37,7 +38,7 @@ def run(
     environment = hub.environment(home, token=token)
     return subprocess.run(
         [*map(str, words)],
-        env={**environment, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        env=environment | {name: script_environment()[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")},
         capture_output=True,
         text=True,
         timeout=240,

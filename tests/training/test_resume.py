@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -15,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from stand_ins.folders import write_reward_model
+from stand_ins.processes import script_environment
 
-TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("resume_run.py")
 NUM_STEPS = 16  # 61 groups: 8 steps an epoch, two epochs
 
@@ -24,7 +23,7 @@ NUM_STEPS = 16  # 61 groups: 8 steps an epoch, two epochs
 def start(model: Path, output: Path, kill_after: int = 0) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(model), str(output), str(kill_after)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        env=script_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 
 from plaudit.training.trackers import log_sample_table, markdown_table
 from stand_ins.folders import PAIRS, write_reward_model
+from stand_ins.processes import script_environment
 from training.trackers_run import ROWS
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -39,11 +39,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two trainings, ``one`` (evaluation set) and ``several``, with all trackers."""
     folder = tmp_path_factory.mktemp("runs")
     model = write_reward_model(tmp_path_factory.mktemp("model") / "base")
-    ours = {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "TRACKIO_DIR": str(folder / "trackio")}
+    ours = {"TRACKIO_DIR": str(folder / "trackio")}
     ours |= {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "WANDB_SILENT": "true"}
     done = subprocess.run(
         [sys.executable, str(TESTS / "training" / "trackers_run.py"), str(model), str(folder)],
-        env={**os.environ, **ours},
+        env=script_environment() | ours,
         capture_output=True,
         text=True,
         timeout=240,

@@ -52,6 +52,7 @@ def set_up_output(*, quiet: bool = False) -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module=r"plaudit(\..*)?")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a kernel at every import on a CPU
     log = logging.getLogger("plaudit")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False

@@ -73,7 +73,11 @@ def load_reward_model(
             one output, or the backend cannot be used.
     """
     kwargs = dict(model_init_kwargs or {})
-    kwargs |= {"revision": revision or kwargs.get("revision"), "trust_remote_code": trust_remote_code}
+    kwargs.pop(
+        "num_labels", None
+    )  # scripts say 1, as TRL's do; a reward model has one output, or its attributes
+    kwargs["revision"] = revision or kwargs.get("revision")
+    kwargs["trust_remote_code"] = trust_remote_code or kwargs.get("trust_remote_code", False)
     kwargs.setdefault("dtype", dtype)
     _add_quantization(kwargs, quantization_config)
     if device is not None and "quantization_config" in kwargs:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from plaudit.errors import PlauditError
 
-__all__ = ["LoadedTokenizer", "ensure_pad_token", "load_tokenizer"]
+__all__ = ["LoadedTokenizer", "ensure_pad_token", "load_tokenizer", "read_template"]
 
 PAD_CANDIDATES = (
     "<|finetune_right_pad_id|>",  # Llama 3.1 and later
@@ -72,7 +72,7 @@ def load_tokenizer(
     tokenizer = _load(path_or_id, trust_remote_code=trust_remote_code, revision=revision)
     notes: list[str] = []
     if chat_template_path is not None:
-        tokenizer.chat_template = _read_template(Path(chat_template_path))
+        tokenizer.chat_template = read_template(chat_template_path)
         notes.append(f"The chat template is the one of {chat_template_path}.")
     if tokenizer.padding_side != "right":
         tokenizer.padding_side = "right"
@@ -145,7 +145,13 @@ def _load(
         ) from error
 
 
-def _read_template(path: Path) -> str:
+def read_template(chat_template_path: str | Path) -> str:
+    """The chat template of a file, or of a tokenizer's folder.
+
+    Raises:
+        PlauditError: There is none.
+    """
+    path = Path(chat_template_path)
     if path.is_dir():
         template = _load(path, trust_remote_code=False, revision=None).chat_template
         if isinstance(template, str):

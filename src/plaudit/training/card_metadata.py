@@ -92,7 +92,8 @@ def _results(evaluated: EvaluatedSet) -> list[EvalResult]:
     shown = ", ".join(names) or evaluated.name
     if evaluated.name not in ("eval", shown):
         shown = f"{evaluated.name} ({shown})"
-    data = single or HubDataset(id="custom")
+    # Results of one data set and configuration are merged: sets of a run are told apart by their names.
+    data = single or HubDataset(id="custom", config=None if evaluated.name == "eval" else evaluated.name)
     return [
         EvalResult(
             task_type="text-classification",

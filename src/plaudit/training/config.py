@@ -183,6 +183,8 @@ class RewardConfig(TrainingArguments):
                 problems.append(unknown_choice(_flag(name), getattr(self, name), choices))
         if isinstance(self.pad_to_multiple_of, str) and self.pad_to_multiple_of.isdecimal():
             self.pad_to_multiple_of = int(self.pad_to_multiple_of)
+        if self.pad_to_multiple_of in ("none", "null"):
+            self.pad_to_multiple_of = None
         if isinstance(self.pad_to_multiple_of, str) and self.pad_to_multiple_of != "auto":
             problems.append(
                 PlauditError(

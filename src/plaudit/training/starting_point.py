@@ -13,9 +13,10 @@ from plaudit.errors import PlauditError
 from plaudit.model import add_adapter, load_reward_model, prepare_reward_model, reward_model_of
 from plaudit.model import quantization_config as make_quantization_config
 from plaudit.model.adapter import require_peft
+from plaudit.model.head import head_of
 from plaudit.model.quantization import is_quantized
 from plaudit.tokens import load_tokenizer
-from plaudit.tokens.loading import ensure_pad_token
+from plaudit.tokens.loading import ensure_pad_token, read_template
 
 if TYPE_CHECKING:
     from plaudit.training.config import RewardConfig
@@ -42,14 +43,23 @@ def tokenizer_for_training(
     """The tokenizer that was given, or the model's, with a pad token that is not the end-of-sequence token.
 
     Raises:
-        PlauditError: ``pad_token`` is not in its vocabulary.
+        PlauditError: ``pad_token`` or ``eos_token`` is not in its vocabulary, or there is no chat template to read.
     """
     if processing_class is None:
         processing_class = load_tokenizer(
             _name_of(model),
             chat_template_path=args.chat_template_path,
             trust_remote_code=args.trust_remote_code,
+            revision=cast("dict[str, Any]", args.model_init_kwargs or {}).get("revision"),
         ).tokenizer
+    elif args.chat_template_path is not None:
+        processing_class.chat_template = read_template(args.chat_template_path)
+    if args.eos_token is not None:
+        if args.eos_token not in processing_class.get_vocab():
+            raise PlauditError(
+                f"{args.eos_token!r} is not in the vocabulary", where="--eos-token", fix="Name one that is."
+            )
+        processing_class.eos_token = args.eos_token  # before the pad token, which must not be the same
     if args.pad_token is not None:
         if args.pad_token not in processing_class.get_vocab():
             raise PlauditError(
@@ -87,6 +97,7 @@ def model_for_training(
     else:
         _warn_of_ignored(args, quantization_config)
         base = cast(Any, model).get_base_model() if hasattr(model, "get_base_model") else model
+        _warn_of_frozen_head(model, base)
         prepare_reward_model(base, tokenizer, attention=args.attention, keep_dropout=not args.disable_dropout)
         ready = model
     inner = reward_model_of(ready)
@@ -102,6 +113,15 @@ def model_for_training(
             fix="Train an adapter on them: --use-peft, or peft_config.",
         )
     return ready
+
+
+def _warn_of_frozen_head(model: nn.Module, base: nn.Module) -> None:
+    """Say that a PeftModel of the caller's own making leaves the head as it is."""
+    if model is not base and not any(p.requires_grad for p in head_of(base).parameters()):
+        log.warning(
+            "the head of this PeftModel is frozen and will not be saved with the adapter; give the model itself and "
+            "peft_config, and the head is trained and saved"
+        )
 
 
 def lora_config(args: RewardConfig) -> Any:

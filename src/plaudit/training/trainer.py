@@ -8,6 +8,7 @@ row counts once on any number of processes (`evaluation`). Everything else is Tr
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import EvalPrediction, PredictionOutput, TrainOutput, set_seed, speed_metrics
+from transformers.trainer_utils import (
+    EvalPrediction,
+    PredictionOutput,
+    SaveStrategy,
+    TrainOutput,
+    set_seed,
+    speed_metrics,
+)
 
 from plaudit.errors import PlauditError
 from plaudit.model import ModelRecord, RewardModel, reward_model_of, save_reward_model
@@ -47,6 +55,8 @@ from plaudit.training.starting_point import base_name, model_for_training, token
 from plaudit.training.trackers import log_sample_table
 
 __all__ = ["RewardTrainer"]
+
+log = logging.getLogger(__name__)
 
 _STATE = "RewardTrainer"
 """Name under which a checkpoint's state file keeps what is ours."""
@@ -132,6 +142,8 @@ class RewardTrainer(PushingTrainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        if preprocess_logits_for_metrics is not None:
+            log.warning("preprocess_logits_for_metrics has no effect: rewards are one number each already")
         self.train_groups = train_groups
         self.last_eval_rewards: GroupRewards | None = None
         self.recorder = RunRecorder(
@@ -152,7 +164,12 @@ class RewardTrainer(PushingTrainer):
         """Trainer's training, completed by ``run.json``."""
         output = super().train(*args, **kwargs)
         num_tokens, num_given_tokens = self._num_tokens_so_far()
-        evaluations = [line for line in self.state.log_history if "eval_loss" in line][-1:]
+        evaluations = [
+            line for line in self.state.log_history if any(key.startswith("eval_") for key in line)
+        ]
+        last = {
+            key: line[key] for line in evaluations if line["step"] == evaluations[-1]["step"] for key in line
+        }
         if self.is_world_process_zero():
             self.recorder.finish(
                 Path(cast(str, self.args.output_dir)),
@@ -163,8 +180,10 @@ class RewardTrainer(PushingTrainer):
                 num_tokens=num_tokens,
                 num_given_tokens=num_given_tokens,
                 wall_time_s=output.metrics["train_runtime"],
-                metrics={**output.metrics, **(evaluations[0] if evaluations else {})},
+                metrics={**output.metrics, **last},
             )
+        if self.args.save_strategy != SaveStrategy.NO:
+            self.save_model(_internal_call=True)  # Trainer leaves checkpoints only, and no model in the folder itself
         return output
 
     def get_train_dataloader(self) -> DataLoader:
@@ -282,6 +301,8 @@ class RewardTrainer(PushingTrainer):
             PlauditError: When there is no evaluation set.
         """
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str) and isinstance(self.eval_dataset, Mapping):
+            dataset = self.eval_dataset.get(dataset, dataset)  # one of several, by its name
         if dataset is None:
             raise PlauditError("there is no evaluation set", where="eval_dataset", fix="Give one.")
         if isinstance(dataset, Mapping):
@@ -335,6 +356,9 @@ class RewardTrainer(PushingTrainer):
         scored = self._score(test_dataset)
         metrics = self._metrics_of(scored, metric_key_prefix)
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=scored.num_groups)
+        self.control = self.callback_handler.on_predict(
+            self.args, self.state, self.control, cast(Any, metrics)
+        )
         return PredictionOutput(predictions=scored.pairs(), label_ids=None, metrics=metrics)
 
     def _score(self, dataset: Any) -> GroupRewards:

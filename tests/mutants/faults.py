@@ -1,0 +1,323 @@
+"""Faults that a reward model's trainer can have, each as one edit of the package, and the tests that have to see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FAULTS", "Fault"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One edit, and who has to notice."""
+
+    name: str
+    """What goes wrong, in words."""
+    file: str
+    """The file, from ``src/plaudit``."""
+    old: str
+    """The text that is there, exactly once."""
+    new: str
+    """What takes its place."""
+    tests: tuple[str, ...]
+    """pytest's arguments: at least one of these tests turns red."""
+
+
+OBJECTIVES = ("tests/objective/test_objectives.py",)
+BATCHES = ("tests/training/test_batch.py",)
+EQUALITY = ("tests/model/test_equality.py",)
+TRAINER = ("tests/training/test_trainer.py",)
+TRL = ("tests/training/test_against_trl.py",)
+LOADING = ("tests/model/test_loading.py",)
+ADAPTERS = ("tests/model/test_adapters.py",)
+RENDERING = ("tests/tokens/test_rendering.py", "tests/tokens/test_rendered.py")
+LIMITS = ("tests/tokens/test_limits.py",)
+
+FAULTS = (
+    # The loss
+    Fault(
+        "the loss has the wrong sign",
+        "objective/bradley_terry.py",
+        "losses = -logsigmoid(difference)",
+        "losses = logsigmoid(difference)",
+        OBJECTIVES,
+    ),
+    Fault(
+        "the margin is dropped",
+        "objective/comparisons.py",
+        "return better - worse - judgements.margin",
+        "return better - worse",
+        OBJECTIVES,
+    ),
+    Fault(
+        "chosen and rejected are swapped in the batch",
+        "training/batch.py",
+        'better=indices("better"),\n        worse=indices("worse"),',
+        'better=indices("worse"),\n        worse=indices("better"),',
+        BATCHES,
+    ),
+    Fault(
+        "weights are ignored",
+        "objective/comparisons.py",
+        "weight = judgements.weight if with_ties else judgements.weight * ~judgements.is_tie",
+        "weight = judgements.weight**0 if with_ties else ~judgements.is_tie * judgements.weight**0",
+        OBJECTIVES,
+    ),
+    Fault(
+        "ties count as decided",
+        "objective/comparisons.py",
+        "else judgements.weight * ~judgements.is_tie",
+        "else judgements.weight",
+        OBJECTIVES,
+    ),
+    Fault(
+        "label smoothing is ignored",
+        "objective/bradley_terry.py",
+        "if self.label_smoothing == 0:",
+        "if self.label_smoothing >= 0:",
+        OBJECTIVES,
+    ),
+    Fault(
+        "centering is ignored",
+        "objective/choice.py",
+        "if center_rewards_coefficient:",
+        "if center_rewards_coefficient is ...:",
+        OBJECTIVES,
+    ),
+    Fault(
+        "averaging per prompt is ignored",
+        "objective/comparisons.py",
+        "if not average_per_prompt or not len(weight):",
+        "if True:",
+        OBJECTIVES,
+    ),
+    Fault(
+        "a tie is scored as a win (Rao-Kupper)",
+        "objective/rao_kupper.py",
+        "return -log_tie.where(judgements.is_tie, log_win)",
+        "return -log_win",
+        OBJECTIVES,
+    ),
+    Fault(
+        "a ranking is read upside down",
+        "objective/ranking.py",
+        "np.unique(-values, return_inverse=True)",
+        "np.unique(values, return_inverse=True)",
+        OBJECTIVES,
+    ),
+    Fault(
+        "Plackett-Luce compares with those already placed",
+        "objective/plackett_luce.py",
+        "(rank[:, None] <= rank)",
+        "(rank[:, None] >= rank)",
+        OBJECTIVES,
+    ),
+    Fault(
+        "unrated sequences count in a regression",
+        "objective/regression.py",
+        "return (~judgements.rating.isnan()).float()",
+        "return judgements.rating.nan_to_num() * 0 + 1",
+        OBJECTIVES,
+    ),
+    Fault(
+        "attributes count alike in the reward",
+        "model/attributes.py",
+        "return outputs @ torch.tensor(weights, dtype=outputs.dtype, device=outputs.device)",
+        "return outputs.sum(1)",
+        ("tests/training/test_objectives_learn.py", "-k", "attributes"),
+    ),
+    Fault(
+        "the loss is a mean of the micro-batches' means",
+        "training/trainer.py",
+        "if num_items_in_batch is None:",
+        "if True:",
+        ("tests/training/test_exact_metrics.py", "tests/training/test_step.py"),
+    ),
+    Fault(
+        "gradients shrink with the number of processes",
+        "training/trainer.py",
+        " * self.accelerator.num_processes",
+        "",
+        ("tests/training/test_exact_metrics.py",),
+    ),
+    # The metrics
+    Fault(
+        "the accuracy counts reward ties as right",
+        "objective/metrics.py",
+        "num_correct=int(np.count_nonzero(b > w))",
+        "num_correct=int(np.count_nonzero(b >= w))",
+        ("tests/objective/test_metrics.py",),
+    ),
+    Fault(
+        "data ties count as comparisons lost",
+        "objective/metrics.py",
+        'f"{prefix}accuracy": _ratio(self.num_correct, self.num_decided)',
+        'f"{prefix}accuracy": _ratio(self.num_correct, self.num_comparisons)',
+        ("tests/objective/test_metrics.py",),
+    ),
+    Fault(
+        "metrics are those of one process",
+        "training/meter.py",
+        'reduced = accelerator.reduce(vector, reduction="sum").cpu().numpy()',
+        "reduced = vector.cpu().numpy()",
+        ("tests/training/test_exact_metrics.py",),
+    ),
+    Fault(
+        "a log line goes on counting from the one before",
+        "training/meter.py",
+        "        self._restart()\n",
+        "",
+        ("tests/training/test_exact_metrics.py", *TRAINER),
+    ),
+    # The head
+    Fault(
+        "the head is frozen",
+        "model/reward_model.py",
+        "    return cast(RewardModel, model)",
+        "    head_of(model).requires_grad_(False)\n    return cast(RewardModel, model)",
+        EQUALITY,
+    ),
+    Fault(
+        "the head is not saved with an adapter",
+        "model/adapter_saving.py",
+        "{name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}",
+        "{name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items() if 'score' not in name}",
+        ADAPTERS,
+    ),
+    Fault(
+        "the head is not trained with an adapter",
+        "model/adapter_config.py",
+        "    kept = list(heads)\n",
+        "    kept = []\n",
+        ADAPTERS,
+    ),
+    Fault(
+        "a fresh head is drawn too wide",
+        "model/head.py",
+        "1.0 / math.sqrt(head.in_features + 1)",
+        "1.0",
+        LOADING,
+    ),
+    Fault(
+        "an existing head is drawn anew",
+        "model/readers.py",
+        'if head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:',
+        "if head_keys := list(facts.head_keys):",
+        LOADING,
+    ),
+    Fault(
+        "the saved folder gives sigmoid(reward)",
+        "model/loading.py",
+        'model.config.problem_type = "regression"',
+        "pass",
+        ("tests/training/test_saved_folder.py",),
+    ),
+    # The tree
+    Fault(
+        "the reward is read one token early",
+        "tree/batch.py",
+        "sequence_ends=torch.from_numpy(plan.sequence_ends),",
+        "sequence_ends=torch.from_numpy(plan.sequence_ends) - 1,",
+        EQUALITY,
+    ),
+    Fault(
+        "the padded backend reads the reward one token early",
+        "model/padded.py",
+        "lengths - 1]",
+        "lengths - 2]",
+        EQUALITY,
+    ),
+    Fault(
+        "one branch leaks into another",
+        "tree/tiled_attention.py",
+        "(keys <= queries[:, None]) & (queries[:, None] < tree.exit[keys])",
+        "(keys <= queries[:, None])",
+        EQUALITY,
+    ),
+    Fault(
+        "positions count along the row instead of the path",
+        "tree/batch.py",
+        "position_ids=torch.from_numpy(plan.position_ids)[None],",
+        "position_ids=torch.arange(plan.num_tokens)[None],",
+        EQUALITY,
+    ),
+    # The tokens
+    Fault(
+        "the end-of-sequence token is dropped",
+        "tokens/rendering.py",
+        "return text if text.endswith(self._eos_to_append) else text + self._eos_to_append",
+        "return text",
+        RENDERING,
+    ),
+    Fault(
+        "the end-of-sequence token is there twice",
+        "tokens/rendering.py",
+        "return text if text.endswith(self._eos_to_append) else text + self._eos_to_append",
+        "return text + self._eos_to_append",
+        RENDERING,
+    ),
+    Fault(
+        "the pad token may be the end-of-sequence token",
+        "tokens/loading.py",
+        "if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:",
+        "if tokenizer.pad_token_id is not None:",
+        ("tests/tokens/test_loading.py",),
+    ),
+    Fault(
+        "a prompt is cut from the right",
+        "tokens/limits.py",
+        "np.concatenate([ids[:num_leading], ids[num_leading + num_cut :]]) for ids",
+        "ids[: len(ids) - num_cut] for ids",
+        LIMITS,
+    ),
+    Fault(
+        "what is too long is not counted",
+        "tokens/limits.py",
+        "num_comparisons_too_long=int(too_long.sum())",
+        "num_comparisons_too_long=0",
+        LIMITS,
+    ),
+    # The run
+    Fault(
+        "the seed is ignored in the order of the data",
+        "training/sampling.py",
+        "np.random.default_rng([self.seed, self.epoch])",
+        "np.random.default_rng([0, self.epoch])",
+        BATCHES,
+    ),
+    Fault(
+        "every epoch has the same order",
+        "training/sampling.py",
+        "np.random.default_rng([self.seed, self.epoch])",
+        "np.random.default_rng([self.seed])",
+        BATCHES,
+    ),
+    Fault(
+        "the last batch of an epoch is lost",
+        "training/sampling.py",
+        "if self.drop_last else -(-self.num_groups // per_step)",
+        "if self.drop_last else max(1, self.num_groups // per_step)",
+        BATCHES,
+    ),
+    Fault(
+        "dropout is left on",
+        "model/dropout.py",
+        "module.p = 0.0",
+        "pass",
+        (*TRAINER, "-k", "dropout"),
+    ),
+    Fault(
+        "LoRA's own dropout is turned off",
+        "model/dropout.py",
+        "if any(mark in name for mark in ADAPTER_MARKS):",
+        "if False:",
+        ADAPTERS,
+    ),
+    Fault(
+        "a run that goes on forgets what it has seen",
+        "training/trainer.py",
+        'num_episodes.new_tensor(saved.get("num_episodes", 0))',
+        "num_episodes.new_tensor(0)",
+        ("tests/training/test_resume.py", "tests/training/test_step.py"),
+    ),
+)
