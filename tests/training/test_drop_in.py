@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
-import warnings
-from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from plaudit.errors import PlauditError
 from plaudit.model.head import head_of
 from plaudit.training.batch import PreferenceBatch, TreeCollator
 from stand_ins.folders import PAIRS, write_causal_model, write_reward_model
-from stand_ins.tokenizers import CHATML_TEMPLATE, LLAMA3_LIKE_TEMPLATE
+from stand_ins.tokenizers import LLAMA3_LIKE_TEMPLATE
 
 # peft reads a property that transformers 5.23 renames.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -230,11 +227,18 @@ def test_quantization_config_and_peft_config_make_qlora(tmp_path: Path) -> None:
 # Code that comes with a model -------------------------------------------------------------------------------
 
 REMOTE_CODE = """
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import AutoModel, LlamaConfig, LlamaForSequenceClassification, LlamaModel
 
 
 class OwnConfig(LlamaConfig):
     model_type = "own_llama"
+
+
+class OwnModel(LlamaModel):
+    config_class = OwnConfig
+
+
+AutoModel.register(OwnConfig, OwnModel, exist_ok=True)
 
 
 class OwnForSequenceClassification(LlamaForSequenceClassification):
@@ -396,7 +400,7 @@ def test_an_optimizer_and_a_schedule_of_the_caller_are_used(folder: Path, tmp_pa
     backbone, head = (m.weight.detach().clone() for m in (model.model.embed_tokens, model.score))
     trainer = RewardTrainer(model, settings(tmp_path), train_dataset=DATA, optimizers=(optimizer, schedule))
     trainer.train()
-    assert [line["rm/lr"] for line in trainer.state.log_history if "rm/lr" in line] == [0.05, 0.025]
+    assert [line["rm/lr"] for line in trainer.state.log_history if "rm/lr" in line] == [0.1, 0.05]
     assert torch.equal(model.model.embed_tokens.weight, backbone) and not torch.equal(
         model.score.weight, head
     )
@@ -542,7 +546,7 @@ def of_rows(kind: str, rows: list[dict[str, Any]]) -> Any:
 def test_rows_that_are_too_long_are_counted_in_the_runs_record(
     kind: str, folder: Path, tmp_path: Path
 ) -> None:
-    args = settings(tmp_path, max_length=100)
+    args = settings(tmp_path, max_length=100, eval_strategy="steps", eval_steps=2)
     data = of_rows(kind, [*PAIRS[:12], TOO_LONG, TOO_LONG, TOO_LONG])
     RewardTrainer(str(folder), args, train_dataset=data, eval_dataset=data).train()
     record = json.loads((Path(args.output_dir) / "run.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, cast
 
 import torch
@@ -116,7 +117,7 @@ def _from_pretrained(request: ReadRequest) -> tuple[RewardModel, list[str]]:
         )
     except (ValueError, OSError, RuntimeError) as error:
         raise PlauditError(
-            f"transformers cannot load it for sequence classification: {error}",
+            f"transformers cannot load it for sequence classification: {shorten(str(error), 500)}",
             where=source,
             fix="Check that the architecture has a ForSequenceClassification class.",
         ) from error

@@ -46,25 +46,33 @@ class PreparedData:
 
     groups: TokenTable | TokenStream
     """What is trained or evaluated on."""
-    record: DataRecord
-    """Sources, counts, and what was dropped."""
+    preferences: Preferences | None
+    """What the groups were made from, unless they came as tokens."""
+    sources: tuple[str, ...]
+    """Where they came from, when there are no preferences."""
+
+    @property
+    def record(self) -> DataRecord:
+        """Sources, counts, and what was dropped; of a stream, what this process has read so far."""
+        tokens = self.groups.report
+        is_unread = isinstance(self.groups, TokenStream) and tokens.num_groups_in == 0
+        return data_record(
+            reading=None if self.preferences is None else self.preferences.report,
+            tokens=None if is_unread else tokens,
+            fingerprint=getattr(self.groups, "fingerprint", None),
+            sources=self.sources,
+        )
 
 
 def prepare_data(dataset: Any, renderer: Renderer, args: RewardConfig) -> PreparedData:
-    """`token_groups`, and the record of it for `run.json` and the model card."""
+    """`token_groups`, with what the record of them in `run.json` and the model card is made from."""
     preferences = None
     if not isinstance(dataset, TokenTable | TokenStream | GroupDataset) and not _is_token_ids(dataset):
         preferences = (
             dataset if isinstance(dataset, Preferences) else _in_turn(args, _read, dataset, renderer, args)
         )
     groups = token_groups(dataset if preferences is None else preferences, renderer, args)
-    record = data_record(
-        reading=None if preferences is None else preferences.report,
-        tokens=groups.report,
-        fingerprint=getattr(groups, "fingerprint", None),
-        sources=source_of_dataset(dataset),
-    )
-    return PreparedData(groups, record)
+    return PreparedData(groups, preferences, tuple(source_of_dataset(dataset)))
 
 
 def token_groups(dataset: Any, renderer: Renderer, args: RewardConfig) -> TokenTable | TokenStream:

@@ -16,7 +16,8 @@ from plaudit.model.attributes import attribute_names, reward_weights
 from plaudit.tokens import Renderer
 from plaudit.training.card import model_card, write_card
 from plaudit.training.curves import write_curves
-from plaudit.training.data_record import DataRecord, is_hub_id
+from plaudit.training.data import PreparedData
+from plaudit.training.data_record import is_hub_id
 from plaudit.training.estimates import EvaluatedSet, evaluated_set
 from plaudit.training.evaluation import GroupRewards
 from plaudit.training.metrics_log import read_metrics
@@ -33,16 +34,16 @@ class RunRecorder(TrainerCallback):
     Args:
         renderer: How conversations are rendered.
         base_model: What training starts from.
-        train_data: What is known of the training data.
-        eval_data: The same of each evaluation set, by name; ``eval`` where there is one without a name.
+        train_data: The training data.
+        eval_data: Each evaluation set, by name; ``eval`` where there is one without a name.
     """
 
     def __init__(
         self,
         renderer: Renderer,
         base_model: str,
-        train_data: DataRecord | None,
-        eval_data: Mapping[str, DataRecord],
+        train_data: PreparedData | None,
+        eval_data: Mapping[str, PreparedData],
     ) -> None:
         self.renderer = renderer
         self.base_model = base_model
@@ -61,8 +62,7 @@ class RunRecorder(TrainerCallback):
             settings=run_settings(args),
             machine=describe_machine(args.device, args.world_size),
             model=self._facts(reward_model, adapter, is_merged=args.merge_adapter),
-            train_data=self.train_data,
-            eval_data=self.eval_data,
+            **self._data_records(),
             resumed_from_step=state.global_step or None,
         )
         if state.is_world_process_zero:
@@ -74,7 +74,7 @@ class RunRecorder(TrainerCallback):
         """Note the results on a set; returns its sample comparisons."""
         known = self.eval_data.get(name)
         self._evaluated[step, name] = evaluated_set(
-            scored, name=name, step=step, loss=loss, sources=known.sources if known else ()
+            scored, name=name, step=step, loss=loss, sources=known.record.sources if known else ()
         )
         self._samples[step] = collect_samples(scored, self.renderer, num_samples)
         return self._samples[step]
@@ -82,7 +82,8 @@ class RunRecorder(TrainerCallback):
     def finish(self, folder: Path, **outcome: Any) -> None:
         """Complete ``run.json``; `finish_run` lists what it takes."""
         if self.run is not None:
-            self.run = finish_run(self.run, **outcome)
+            # What streams lost is known now.
+            self.run = finish_run(self.run, **self._data_records(), **outcome)
             self.run.write(folder)
 
     def write_card(self, folder: Path, *, name: str, model_id: str, step: int, **known: Any) -> None:
@@ -111,6 +112,12 @@ class RunRecorder(TrainerCallback):
             **known,
         )
         write_card(folder, text)
+
+    def _data_records(self) -> dict[str, Any]:
+        return {
+            "train_data": None if self.train_data is None else self.train_data.record,
+            "eval_data": {name: data.record for name, data in self.eval_data.items()},
+        }
 
     def _facts(self, model: RewardModel, adapter: Any, *, is_merged: bool) -> ModelFacts:
         rule = self.renderer.rule

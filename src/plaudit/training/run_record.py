@@ -138,7 +138,8 @@ def finish_run(record: RunRecord, **outcome: Any) -> RunRecord:
     Args:
         record: The one that `start_run` gave.
         outcome: Fields of RunRecord: ``num_steps``, ``num_epochs``, ``num_episodes``, ``saved_step``, ``num_tokens``,
-            ``num_given_tokens``, ``wall_time_s``, ``metrics``, ``train_data`` (of a stream, known at the end only).
+            ``num_given_tokens``, ``wall_time_s``, ``metrics``, ``train_data`` and
+            ``eval_data`` (of a stream, known at the end only).
     """
     return replace(record, ended=_now(), **outcome)
 

@@ -149,8 +149,8 @@ class RewardTrainer(PushingTrainer):
         self.recorder = RunRecorder(
             self.renderer,
             self.base_model_name,
-            None if train_data is None else train_data.record,
-            {name: data.record for name, data in _by_name(eval_data).items()},
+            train_data,
+            _by_name(eval_data),
         )
         self.add_callback(self.recorder)
         if train_groups is not None and optimizers[0] is None:
@@ -183,7 +183,9 @@ class RewardTrainer(PushingTrainer):
                 metrics={**output.metrics, **last},
             )
         if self.args.save_strategy != SaveStrategy.NO:
-            self.save_model(_internal_call=True)  # Trainer leaves checkpoints only, and no model in the folder itself
+            self.save_model(
+                _internal_call=True
+            )  # Trainer leaves checkpoints only, and no model in the folder itself
         return output
 
     def get_train_dataloader(self) -> DataLoader:
