@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from plaudit.errors import PlauditError
 from plaudit.tokens import ensure_pad_token, load_tokenizer
+from stand_ins.processes import script_environment
 from stand_ins.tokenizers import CHATML_TEMPLATE, build_tokenizer
 
 
@@ -100,6 +103,27 @@ def test_chat_template_comes_from_another_tokenizers_folder(tmp_path):
     folder = saved(build_tokenizer(), tmp_path / "model")
     other = saved(build_tokenizer(chat_template=CHATML_TEMPLATE), tmp_path / "other")
     assert load_tokenizer(folder, other).tokenizer.chat_template == CHATML_TEMPLATE
+
+
+def test_chat_template_comes_from_a_tokenizer_of_the_hub(tmp_path):
+    # The layout in which the hub's client keeps downloads; its place is read when it is imported.
+    repository = tmp_path / "hub" / "models--acme--chat-2.5"
+    snapshot = saved(build_tokenizer(chat_template=CHATML_TEMPLATE), repository / "snapshots" / ("a" * 40))
+    (snapshot / "config.json").write_text('{"model_type": "llama"}')
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    script = "from plaudit.tokens.loading import read_template as t; print(t('acme/chat-2.5'), end='')"
+    environment = {**script_environment(), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == CHATML_TEMPLATE, done.stderr[-2000:]
+
+
+def test_name_that_is_neither_template_nor_tokenizer_is_named(tmp_path):
+    folder = saved(build_tokenizer(), tmp_path / "model")
+    with pytest.raises(PlauditError, match=r"acme/nothing: no tokenizer could be loaded"):
+        load_tokenizer(folder, "acme/nothing")
 
 
 def test_missing_template_file_names_the_option(tmp_path):

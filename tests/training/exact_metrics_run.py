@@ -31,7 +31,7 @@ def main(model: str, num_pairs: int, per_device: int, output: str) -> None:
     )
     trainer = RewardTrainer(model=model, args=args, train_dataset=dataset, eval_dataset=dataset)
     trainer.train()
-    training = trainer.meter.drain(trainer.accelerator) | {"episode": int(trainer._num_episodes)}
+    training = trainer.meter.drain(trainer.accelerator) | {"episode": trainer.counts.num_episodes}
     predictions = trainer.predict(dataset)
     evaluation = next(line for line in trainer.state.log_history if "eval_rm/accuracy" in line)
     if trainer.is_world_process_zero():

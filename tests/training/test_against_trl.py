@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from datasets import Dataset
+from peft import LoraConfig
 
 from plaudit import RewardConfig, RewardTrainer
 from stand_ins.folders import PAIRS, write_reward_model
@@ -35,22 +38,36 @@ def common_settings(tmp_path: Path, **more: Any) -> dict[str, Any]:
 
 
 def loss_curves(
-    tmp_path: Path, model: Path, dataset: Dataset, **more: Any
+    tmp_path: Path, model: Path, dataset: Dataset, *, peft_config: Any = None, **more: Any
 ) -> tuple[list[float], list[float]]:
     import trl
 
     settings = common_settings(tmp_path, **more)
     theirs = trl.RewardTrainer(
-        model=str(model), args=trl.RewardConfig(str(tmp_path / "trl"), **settings), train_dataset=dataset
+        model=str(model),
+        args=trl.RewardConfig(str(tmp_path / "trl"), **settings),
+        train_dataset=dataset,
+        peft_config=copy.deepcopy(peft_config),  # peft writes into it
     )
     ours = RewardTrainer(
-        model=str(model), args=RewardConfig(str(tmp_path / "ours"), **settings), train_dataset=dataset
+        model=str(model),
+        args=RewardConfig(str(tmp_path / "ours"), **settings),
+        train_dataset=dataset,
+        peft_config=copy.deepcopy(peft_config),
     )
+    expect_same_start(theirs.model, ours.model)
     curves = []
     for trainer in (theirs, ours):
         trainer.train()
         curves.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
     return curves[0], curves[1]
+
+
+def expect_same_start(theirs: Any, ours: Any) -> None:
+    """The same weights are trained, from the same values: an adapter's too, which the seed draws."""
+    starts = [{n: p for n, p in model.named_parameters() if p.requires_grad} for model in (theirs, ours)]
+    assert starts[0].keys() == starts[1].keys()
+    assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
 
 
 def expect_same(curves: tuple[list[float], list[float]]) -> None:
@@ -79,6 +96,23 @@ def test_loss_curves_equal_trls_with_margins(tmp_path: Path) -> None:
     pairs = [{**pair, "margin": (i % 4) / 2} for i, pair in enumerate(PAIRS)]
     model = write_reward_model(tmp_path / "base")
     expect_same(loss_curves(tmp_path, model, Dataset.from_list(pairs), gradient_checkpointing=False))
+
+
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 4])
+def test_loss_curves_equal_trls_with_lora_and_the_head_trained(
+    tmp_path: Path, gradient_accumulation_steps: int
+) -> None:
+    # SEQ_CLS is the one task type under which TRL trains and saves the head.
+    config = LoraConfig(
+        task_type="SEQ_CLS",
+        modules_to_save=["score"],
+        r=8,
+        lora_alpha=16,
+        target_modules=["q_proj", "v_proj"],
+    )
+    model = write_reward_model(tmp_path / "base")
+    settings = {"gradient_checkpointing": False, "gradient_accumulation_steps": gradient_accumulation_steps}
+    expect_same(loss_curves(tmp_path, model, Dataset.from_list(PAIRS), peft_config=config, **settings))
 
 
 IMPLICIT = [{key: pair["prompt"] + pair[key] for key in ("chosen", "rejected")} for pair in PAIRS]

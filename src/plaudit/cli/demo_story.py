@@ -21,7 +21,7 @@ from plaudit.objective.intervals import Estimate
 from plaudit.preferences import Preferences, groups_from_samples, read_preferences
 from plaudit.scoring import Scorer
 from plaudit.training import RewardConfig, RewardTrainer
-from plaudit.training.samples import sample_table
+from plaudit.training.samples import collect_samples, table_of_samples
 
 __all__ = ["tell"]
 
@@ -42,7 +42,7 @@ def tell(folder: Path, seed: int, num_questions: int, num_test_questions: int, n
     _say(console, "3. Training", what)
     trainer = _train(folder, train_groups, test_groups, seed, num_steps)
     assert trainer.last_eval_rewards is not None, "it was evaluated at its last step"
-    console.print(sample_table(trainer.last_eval_rewards, trainer.renderer, 3))
+    console.print(table_of_samples(collect_samples(trainer.last_eval_rewards, trainer.renderer, 3)))
     _say(console, "4. Evaluation on questions it has not seen", "")
     scorer = Scorer.from_pretrained(folder / "model", device=trainer.args.device)
     result = evaluate(

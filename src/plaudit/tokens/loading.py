@@ -33,6 +33,9 @@ tokenizers)."""
 
 NEW_PAD_TOKEN = "[PAD]"
 
+TEMPLATE_SUFFIXES = (".jinja", ".j2", ".jinja2", ".txt", ".json")
+"""Ends of the names of template files: what is not there and ends otherwise is looked for on the hub."""
+
 RARE_TEXT = "\U0001f9a4\u0b95\ue000\ufdd0\x07\u16a0"
 """Characters that no small vocabulary has as tokens: a tokenizer that encodes them without its unknown token
 falls back to bytes and never emits it."""
@@ -62,7 +65,7 @@ def load_tokenizer(
 
     Args:
         path_or_id: A folder or a hub id.
-        chat_template_path: A file that holds a Jinja template, or a tokenizer's folder to take it from.
+        chat_template_path: A file that holds a Jinja template, or a tokenizer's folder or hub id to take it from.
         trust_remote_code: Whether code that comes with the tokenizer may run.
         revision: Branch, tag or commit on the hub.
 
@@ -146,14 +149,15 @@ def _load(
 
 
 def read_template(chat_template_path: str | Path) -> str:
-    """The chat template of a file, or of a tokenizer's folder.
+    """The chat template of a file, or of a tokenizer given by folder or hub id.
 
     Raises:
         PlauditError: There is none.
     """
     path = Path(chat_template_path)
-    if path.is_dir():
-        template = _load(path, trust_remote_code=False, revision=None).chat_template
+    is_on_hub = not path.exists() and path.suffix not in TEMPLATE_SUFFIXES
+    if path.is_dir() or is_on_hub:
+        template = _load(chat_template_path, trust_remote_code=False, revision=None).chat_template
         if isinstance(template, str):
             return template
         raise PlauditError(

@@ -38,7 +38,6 @@ class TrainingMeter:
         self._pending: list[_Comparisons] = []
         self._num_tokens = 0
         self._num_given_tokens = 0
-        self._totals = np.zeros(2, dtype=np.float64)  # of the whole run, drained or not
         self._since = time.perf_counter()
 
     def add_rewards(self, part: PreferencePass, rewards: Float[Tensor, " sequence"]) -> None:
@@ -58,13 +57,6 @@ class TrainingMeter:
         """Note the tokens of a micro-batch."""
         self._num_tokens += batch.num_tokens
         self._num_given_tokens += batch.num_given_tokens
-        self._totals += (batch.num_tokens, batch.num_given_tokens)
-
-    def total_tokens(self, accelerator: Accelerator) -> tuple[int, int]:
-        """Computed and given tokens since the start, over all processes: every process has to ask."""
-        totals = torch.from_numpy(self._totals).to(accelerator.device)
-        num_tokens, num_given = accelerator.reduce(totals, reduction="sum").tolist()  # type: ignore[union-attr]
-        return int(num_tokens), int(num_given)
 
     def leave_out(self, seconds: float) -> None:
         """Take time that was not training (an evaluation) out of the rate."""

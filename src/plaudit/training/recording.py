@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
-from plaudit.model import RewardModel, reward_model_of
+from plaudit.model import ModelRecord, RewardModel, reward_model_of
 from plaudit.model.attributes import attribute_names, reward_weights
 from plaudit.tokens import Renderer
 from plaudit.training.card import model_card, write_card
+from plaudit.training.config import RewardConfig
 from plaudit.training.curves import write_curves
-from plaudit.training.data import PreparedData
+from plaudit.training.data import PreparedData, transcripts_as
 from plaudit.training.data_record import is_hub_id
 from plaudit.training.estimates import EvaluatedSet, evaluated_set
 from plaudit.training.evaluation import GroupRewards
@@ -35,7 +36,7 @@ class RunRecorder(TrainerCallback):
         renderer: How conversations are rendered.
         base_model: What training starts from.
         train_data: The training data.
-        eval_data: Each evaluation set, by name; ``eval`` where there is one without a name.
+        eval_data: The evaluation set, which is called ``eval``, or several by their names.
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class RunRecorder(TrainerCallback):
         renderer: Renderer,
         base_model: str,
         train_data: PreparedData | None,
-        eval_data: Mapping[str, PreparedData],
+        eval_data: PreparedData | Mapping[str, PreparedData] | None,
     ) -> None:
         self.renderer = renderer
         self.base_model = base_model
         self.train_data = train_data
-        self.eval_data = eval_data
+        several = eval_data if isinstance(eval_data, Mapping) else {"eval": eval_data}
+        self.eval_data = {name: data for name, data in several.items() if data is not None}
         self.run: RunRecord | None = None
         self._evaluated: dict[tuple[int, str], EvaluatedSet] = {}
         self._samples: dict[int, list[SampleRow]] = {}
@@ -79,12 +81,43 @@ class RunRecorder(TrainerCallback):
         self._samples[step] = collect_samples(scored, self.renderer, num_samples)
         return self._samples[step]
 
-    def finish(self, folder: Path, **outcome: Any) -> None:
-        """Complete ``run.json``; `finish_run` lists what it takes."""
-        if self.run is not None:
-            # What streams lost is known now.
-            self.run = finish_run(self.run, **self._data_records(), **outcome)
-            self.run.write(folder)
+    def finish(
+        self,
+        folder: Path,
+        state: TrainerState,
+        *,
+        saved_step: int,
+        num_episodes: int,
+        tokens: tuple[int, int],
+        metrics: Mapping[str, float],
+    ) -> None:
+        """Complete ``run.json``; now it is known, too, what streams lost.
+
+        Args:
+            folder: The run's output folder.
+            state: The trainer's, at the end.
+            saved_step: Optimiser steps that the saved weights have made.
+            num_episodes: Comparisons trained on.
+            tokens: Computed and given ones.
+            metrics: Of the training; those of the last evaluations are added.
+        """
+        if self.run is None:
+            return
+        evaluations = [line for line in state.log_history if any(key.startswith("eval_") for key in line)]
+        last = [line for line in evaluations if line["step"] == evaluations[-1]["step"]]
+        self.run = finish_run(
+            self.run,
+            **self._data_records(),
+            num_steps=state.global_step,
+            num_epochs=state.epoch,
+            num_episodes=num_episodes,
+            saved_step=saved_step,
+            num_tokens=tokens[0],
+            num_given_tokens=tokens[1],
+            wall_time_s=metrics["train_runtime"],
+            metrics={**metrics, **{key: line[key] for line in last for key in line}},
+        )
+        self.run.write(folder)
 
     def write_card(self, folder: Path, *, name: str, model_id: str, step: int, **known: Any) -> None:
         """Write the curves and ``README.md``; results count that are of the weights of this step.
@@ -112,6 +145,19 @@ class RunRecorder(TrainerCallback):
             **known,
         )
         write_card(folder, text)
+
+    def model_record(self, args: RewardConfig, scored: GroupRewards | None) -> ModelRecord:
+        """What ``plaudit.json`` says of the model; the rewards' spread is that of the last evaluation."""
+        return ModelRecord(
+            rendering=self.renderer.rule,
+            transcripts=transcripts_as(self.renderer, args.transcripts),
+            max_length=args.max_length,
+            base_model=self.base_model,
+            data_fingerprint=None if self.train_data is None else self.train_data.record.fingerprint,
+            reward_mean=None if scored is None else scored.mean(),
+            reward_std=None if scored is None else scored.std(),
+            num_rewards=0 if scored is None else scored.num_sequences,
+        )
 
     def _data_records(self) -> dict[str, Any]:
         return {

@@ -16,7 +16,7 @@ from rich.text import Text
 from plaudit.tokens import Renderer
 from plaudit.training.evaluation import GroupRewards
 
-__all__ = ["SampleRow", "collect_samples", "print_samples", "sample_table", "table_of_samples"]
+__all__ = ["SampleRow", "collect_samples", "print_samples", "table_of_samples"]
 
 MAX_CHARACTERS = 240
 """Longest text shown in a cell (assumed: what one reads)."""
@@ -65,16 +65,9 @@ def collect_samples(scored: GroupRewards, renderer: Renderer, num_rows: int) -> 
     return rows
 
 
-def print_samples(scored: GroupRewards, renderer: Renderer, num_rows: int) -> None:
-    """Print the first comparisons of an evaluation set to standard error."""
-    rows = collect_samples(scored, renderer, num_rows)
-    if rows:
-        Console(file=sys.stderr).print(table_of_samples(rows))
-
-
-def sample_table(scored: GroupRewards, renderer: Renderer, num_rows: int) -> Table:
-    """The first comparisons of an evaluation set as a table for the terminal."""
-    return table_of_samples(collect_samples(scored, renderer, num_rows))
+def print_samples(rows: Sequence[SampleRow]) -> None:
+    """Print sample comparisons to standard error."""
+    Console(file=sys.stderr).print(table_of_samples(rows))
 
 
 def table_of_samples(rows: Sequence[SampleRow]) -> Table:

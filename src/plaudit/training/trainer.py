@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
@@ -33,14 +31,15 @@ from transformers.trainer_utils import (
 )
 
 from plaudit.errors import PlauditError
-from plaudit.model import ModelRecord, RewardModel, reward_model_of, save_reward_model
+from plaudit.model import RewardModel, reward_model_of, save_reward_model
 from plaudit.model.adapter import has_adapter
 from plaudit.model.attributes import attribute_names, reward_of_outputs
 from plaudit.objective import Prediction
 from plaudit.tokens import Renderer, TokenStream, TokenTable
 from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
 from plaudit.training.config import RewardConfig
-from plaudit.training.data import GroupDataset, PreparedData, prepare_data, require_terms, transcripts_as
+from plaudit.training.counts import RunCounts
+from plaudit.training.data import GroupDataset, PreparedData, prepare_data, require_terms
 from plaudit.training.eval_metrics import evaluation_metrics
 from plaudit.training.evaluation import GroupRewards, rewards_of_groups
 from plaudit.training.guide import warn_of_settings
@@ -50,7 +49,7 @@ from plaudit.training.metrics_log import MetricsLog
 from plaudit.training.progress import RewardProgress
 from plaudit.training.pushing import PushingTrainer
 from plaudit.training.recording import RunRecorder
-from plaudit.training.samples import table_of_samples
+from plaudit.training.samples import print_samples
 from plaudit.training.starting_point import base_name, model_for_training, tokenizer_for_training
 from plaudit.training.trackers import log_sample_table
 
@@ -58,8 +57,7 @@ __all__ = ["RewardTrainer"]
 
 log = logging.getLogger(__name__)
 
-_STATE = "RewardTrainer"
-"""Name under which a checkpoint's state file keeps what is ours."""
+_Optimizers = tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None]
 
 
 class RewardTrainer(PushingTrainer):
@@ -96,10 +94,7 @@ class RewardTrainer(PushingTrainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
-        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (
-            None,
-            None,
-        ),
+        optimizers: _Optimizers = (None, None),
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
         quantization_config: Any = None,
@@ -115,11 +110,7 @@ class RewardTrainer(PushingTrainer):
         self.objective = args.chosen_objective()
         self.renderer = Renderer(tokenizer, render=args.render, eos_token=args.eos_token)
         self.meter = TrainingMeter()
-        self._num_episodes: Tensor | None = None  # comparisons trained on, over all processes
-        self._num_tokens_before = [
-            0,
-            0,
-        ]  # computed and given, before the checkpoint that the run goes on from
+        self.counts = RunCounts()
         self.base_model_name = str(reward_model.config.name_or_path or base_name(model))
         train_data = None if train_dataset is None else self._prepare(train_dataset, args)
         eval_data = _each(eval_dataset, lambda data: self._prepare(data, args))
@@ -137,7 +128,7 @@ class RewardTrainer(PushingTrainer):
             eval_dataset=cast(Any, _each(eval_data, lambda data: data.groups)),
             processing_class=tokenizer,
             compute_metrics=compute_metrics,
-            callbacks=[MetricsLog(), *(callbacks or [])],
+            callbacks=[MetricsLog(), self.counts, *(callbacks or [])],
             optimizers=optimizers,
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
@@ -150,7 +141,7 @@ class RewardTrainer(PushingTrainer):
             self.renderer,
             self.base_model_name,
             train_data,
-            _by_name(eval_data),
+            eval_data,
         )
         self.add_callback(self.recorder)
         if train_groups is not None and optimizers[0] is None:
@@ -163,24 +154,15 @@ class RewardTrainer(PushingTrainer):
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Trainer's training, completed by ``run.json``."""
         output = super().train(*args, **kwargs)
-        num_tokens, num_given_tokens = self._num_tokens_so_far()
-        evaluations = [
-            line for line in self.state.log_history if any(key.startswith("eval_") for key in line)
-        ]
-        last = {
-            key: line[key] for line in evaluations if line["step"] == evaluations[-1]["step"] for key in line
-        }
+        tokens = self.counts.tokens(self.accelerator)
         if self.is_world_process_zero():
             self.recorder.finish(
                 Path(cast(str, self.args.output_dir)),
-                num_steps=self.state.global_step,
-                num_epochs=self.state.epoch,
-                num_episodes=0 if self._num_episodes is None else int(self._num_episodes),
+                self.state,
                 saved_step=self._step_of_weights(),
-                num_tokens=num_tokens,
-                num_given_tokens=num_given_tokens,
-                wall_time_s=output.metrics["train_runtime"],
-                metrics={**output.metrics, **last},
+                num_episodes=self.counts.num_episodes,
+                tokens=tokens,
+                metrics=output.metrics,
             )
         if self.args.save_strategy != SaveStrategy.NO:
             self.save_model(
@@ -212,12 +194,7 @@ class RewardTrainer(PushingTrainer):
             counts[:-1] += batch.total_weights.cpu()
             counts[-1] += batch.num_episodes
         step = cast(Tensor, self.accelerator.reduce(counts.to(device), reduction="sum"))
-        num_episodes = step[-1]
-        if self._num_episodes is None:  # at the start of a run, and of one that continues
-            saved = cast(dict[str, Any], self.state.stateful_callbacks).get(_STATE, {})
-            self._num_episodes = num_episodes.new_tensor(saved.get("num_episodes", 0))
-            self._num_tokens_before = saved.get("num_tokens", [0, 0])
-        self._num_episodes += num_episodes
+        self.counts.add_step(step[-1])
         return batches, step[:-1]
 
     def training_step(
@@ -240,6 +217,7 @@ class RewardTrainer(PushingTrainer):
                 self.accelerator.backward(cast(Tensor, pass_loss), **self._backward_arguments())
             loss += cast(Tensor, pass_loss).detach()
         self.meter.add_batch(batch)
+        self.counts.add_batch(batch)
         return loss
 
     def _backward_arguments(self) -> dict[str, Any]:
@@ -277,8 +255,7 @@ class RewardTrainer(PushingTrainer):
         if "loss" in logs:
             learning_rate = logs.get("learning_rate")
             logs |= self.meter.drain(self.accelerator)
-            if self._num_episodes is not None:
-                logs["episode"] = int(self._num_episodes)
+            logs["episode"] = self.counts.num_episodes
             if learning_rate is not None:
                 logs["rm/lr"] = learning_rate
         super().log(logs, start_time)
@@ -335,7 +312,7 @@ class RewardTrainer(PushingTrainer):
             num_samples=cast(RewardConfig, self.args).num_sample_rows,
         )
         if self.is_world_process_zero() and samples:
-            Console(file=sys.stderr).print(table_of_samples(samples))
+            print_samples(samples)
             log_sample_table(
                 [asdict(row) for row in samples],
                 step=self.state.global_step,
@@ -367,11 +344,9 @@ class RewardTrainer(PushingTrainer):
         groups = self._prepare(dataset, cast(RewardConfig, self.args)).groups
         if isinstance(groups, TokenStream):  # an evaluation has an end, so it can be a table
             groups = TokenTable.from_groups(groups, keep_rows_without_comparisons=True)
+        is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         return rewards_of_groups(
-            cast(
-                nn.Module,
-                self.model_wrapped if self.is_fsdp_enabled or self.is_deepspeed_enabled else self.model,
-            ),
+            cast(nn.Module, self.model_wrapped if is_sharded else self.model),
             self._reward_model(),
             groups,
             self.accelerator,
@@ -404,7 +379,7 @@ class RewardTrainer(PushingTrainer):
             model,
             folder,
             tokenizer=cast(PreTrainedTokenizerBase, self.processing_class),
-            record=self._record(),
+            record=self.recorder.model_record(args, self.last_eval_rewards),
             state_dict=state_dict,
             merge=args.merge_adapter and is_final,
         )
@@ -444,31 +419,9 @@ class RewardTrainer(PushingTrainer):
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Trainer's checkpoint, with the number of comparisons seen in its state file."""
-        if self._num_episodes is not None:
-            cast(dict[str, Any], self.state.stateful_callbacks)[_STATE] = {
-                "num_episodes": int(self._num_episodes),
-                "num_tokens": self._num_tokens_so_far(),
-            }
+        """Trainer's checkpoint, with the counts of the run in its state file."""
+        self.counts.save(self.state, self.accelerator)
         super()._save_checkpoint(model, trial)
-
-    def _record(self) -> ModelRecord:
-        scored = self.last_eval_rewards
-        return ModelRecord(
-            rendering=self.renderer.rule,
-            transcripts=transcripts_as(self.renderer, cast(RewardConfig, self.args).transcripts),
-            max_length=cast(RewardConfig, self.args).max_length,
-            base_model=self.base_model_name,
-            data_fingerprint=getattr(self.train_groups, "fingerprint", None),
-            reward_mean=None if scored is None else scored.mean(),
-            reward_std=None if scored is None else scored.std(),
-            num_rewards=0 if scored is None else scored.num_sequences,
-        )
-
-    def _num_tokens_so_far(self) -> list[int]:
-        """Computed and given tokens over all processes, those before a checkpoint included."""
-        now = self.meter.total_tokens(self.accelerator)
-        return [before + since for before, since in zip(self._num_tokens_before, now, strict=True)]
 
     # Preparation --------------------------------------------------------------------------------------------
 
@@ -482,13 +435,6 @@ class RewardTrainer(PushingTrainer):
         """Trainer's bar prints whole dictionaries; ours says loss, accuracy, tokens/s and tokens saved."""
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(RewardProgress())
-
-
-def _by_name(data: Any) -> Mapping[str, Any]:
-    """Several evaluation sets as they are, a single one as ``eval``."""
-    if data is None:
-        return {}
-    return data if isinstance(data, Mapping) else {"eval": data}
 
 
 def _listed(names: str | list[str] | None) -> list[str]:

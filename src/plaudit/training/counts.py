@@ -1,0 +1,57 @@
+"""What a run has trained on so far: comparisons and tokens, over all processes and across a resumption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import TrainerCallback
+
+from plaudit.training.batch import PreferenceBatch
+
+__all__ = ["RunCounts"]
+
+_NAME = "RewardTrainer"
+"""Name under which a checkpoint's state file keeps the counts."""
+
+
+class RunCounts(TrainerCallback):
+    """Counts that start at zero, or where the checkpoint left them."""
+
+    def __init__(self) -> None:
+        self._begin({})
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start, or go on from the checkpoint whose state was loaded."""
+        self._begin(state.stateful_callbacks.get(_NAME, {}))
+
+    @property
+    def num_episodes(self) -> int:
+        """Comparisons trained on, over all processes."""
+        return int(self._num_episodes)
+
+    def add_step(self, num_episodes: Tensor) -> None:
+        """Count the comparisons of one optimiser step, those of all processes; they stay on their device."""
+        self._num_episodes = self._num_episodes.to(num_episodes.device) + num_episodes
+
+    def add_batch(self, batch: PreferenceBatch) -> None:
+        """Count the tokens of a micro-batch of this process."""
+        self._num_tokens += torch.tensor([batch.num_tokens, batch.num_given_tokens])
+
+    def tokens(self, accelerator: Accelerator) -> tuple[int, int]:
+        """Computed and given tokens over all processes; every process has to ask."""
+        now = accelerator.reduce(self._num_tokens.to(accelerator.device), reduction="sum")
+        num_tokens, num_given_tokens = (self._num_tokens_before + now.cpu()).tolist()  # type: ignore[union-attr]
+        return num_tokens, num_given_tokens
+
+    def save(self, state: Any, accelerator: Accelerator) -> None:
+        """Put the counts into a trainer's state, before a checkpoint is written; every process has to call it."""
+        tokens = list(self.tokens(accelerator))
+        state.stateful_callbacks[_NAME] = {"num_episodes": self.num_episodes, "num_tokens": tokens}
+
+    def _begin(self, saved: dict[str, Any]) -> None:
+        self._num_episodes = torch.tensor(saved.get("num_episodes", 0), dtype=torch.float64)
+        self._num_tokens_before = torch.tensor(saved.get("num_tokens", [0, 0]))
+        self._num_tokens = torch.zeros(2, dtype=torch.int64)
