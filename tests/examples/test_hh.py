@@ -52,7 +52,9 @@ def test_no_prompt_is_in_both_parts_and_no_record_is_lost(output: Path):
     train, held_out = (records(output / "hh-output" / f"{name}.jsonl") for name in ("train", "held-out"))
     assert not {record["prompt"] for record in train} & {record["prompt"] for record in held_out}
     ids = [record["id"] for record in (*train, *held_out)]
-    assert sorted(ids) == sorted(dialogue(i, s)["id"] for i in range(NUM_ROWS) for s in ("helpful", "harmless"))
+    assert sorted(ids) == sorted(
+        dialogue(i, s)["id"] for i in range(NUM_ROWS) for s in ("helpful", "harmless")
+    )
     assert len(held_out) == pytest.approx(0.2 * 2 * NUM_ROWS, abs=3)  # prompts are taken whole
 
 
@@ -62,7 +64,9 @@ def test_each_answer_of_a_pair_is_read_once_in_two_epochs(script: dict[str, Any]
     script["blocks"].__globals__["BLOCK"] = 1  # nothing of the last block is cut off
     ids = [script["blocks"](tokenizer, rows, epoch, 0).flatten() for epoch in (0, 1)]
     read = tokenizer.decode(torch.cat(ids)).split("</s>")[:-1]
-    assert sorted(read) == sorted(row["prompt"] + row[name] for row in rows for name in ("chosen", "rejected"))
+    assert sorted(read) == sorted(
+        row["prompt"] + row[name] for row in rows for name in ("chosen", "rejected")
+    )
 
 
 def test_the_base_model_has_learnt_something(script: dict[str, Any], output: Path):

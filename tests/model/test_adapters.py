@@ -53,6 +53,8 @@ LLAMA_LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 CONFIGS: dict[str, LoraConfig] = {
     "bare": LoraConfig(r=4),
     "causal": LoraConfig(r=4, task_type="CAUSAL_LM"),
+    "sequence to sequence": LoraConfig(r=4, task_type="SEQ_2_SEQ_LM"),
+    "tokens": LoraConfig(r=4, task_type="TOKEN_CLS"),
     "feature extraction": LoraConfig(r=4, task_type="FEATURE_EXTRACTION"),
     "all-linear": LoraConfig(r=4, target_modules="all-linear"),
     "lm_head saved": LoraConfig(r=4, modules_to_save=["lm_head"]),

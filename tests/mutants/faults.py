@@ -138,7 +138,7 @@ FAULTS = (
         "training/trainer.py",
         " * self.accelerator.num_processes",
         "",
-        ("tests/training/test_exact_metrics.py",),
+        ("tests/training/test_step.py",),
     ),
     # The metrics
     Fault(

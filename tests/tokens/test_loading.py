@@ -128,7 +128,7 @@ def test_name_that_is_neither_template_nor_tokenizer_is_named(tmp_path):
 
 def test_missing_template_file_names_the_option(tmp_path):
     folder = saved(build_tokenizer(), tmp_path / "model")
-    with pytest.raises(PlauditError, match="--chat-template: the chat template cannot be read"):
+    with pytest.raises(PlauditError, match="--chat-template-path: the chat template cannot be read"):
         load_tokenizer(folder, tmp_path / "nowhere.jinja")
 
 

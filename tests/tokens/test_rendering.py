@@ -140,7 +140,7 @@ def test_text_mixed_with_messages_is_an_error():
 
 
 def test_messages_without_a_template_name_source_and_remedy():
-    with pytest.raises(PlauditError, match="--chat-template") as caught:
+    with pytest.raises(PlauditError, match="--chat-template-path") as caught:
         Renderer(PLAIN).token_ids((USER,), (ANSWER,), source="data.jsonl:7")
     assert str(caught.value).startswith("data.jsonl:7: ")
 

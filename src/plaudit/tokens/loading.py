@@ -170,6 +170,6 @@ def read_template(chat_template_path: str | Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise PlauditError(
             f"the chat template cannot be read ({error})",
-            where="--chat-template",
+            where="--chat-template-path",
             fix="Give a UTF-8 file that holds a Jinja template, or a tokenizer's folder.",
         ) from error

@@ -253,7 +253,7 @@ class Renderer:
             raise PlauditError(
                 "the tokenizer has no end-of-sequence token, so a text has no end to read its reward at",
                 where=str(self.tokenizer.name_or_path) or "tokenizer",
-                fix="Name one with --eos-token, or give a chat template with --chat-template.",
+                fix="Name one with --eos-token, or give a chat template with --chat-template-path.",
             )
         if self.encoder.closing_token == self.eos_token:
             return ""
@@ -273,7 +273,7 @@ def _resolve(render: str, *, has_template: bool) -> str:
         raise PlauditError(
             "the tokenizer has no chat template",
             where="--render chat",
-            fix="Give a chat template file (--chat-template), or choose --render text for plain text.",
+            fix="Give a chat template file (--chat-template-path), or choose --render text for plain text.",
         )
     if render == "auto":
         return "chat" if has_template else "text"

@@ -53,7 +53,7 @@ def apply_template(
         raise PlauditError(
             f"the chat template refuses the conversation (roles: {roles}): {error}",
             where=source or None,
-            fix="Change the record's roles, skip the record, or give another template with --chat-template.",
+            fix="Change the record's roles, skip the record, or give another template with --chat-template-path.",
         ) from error
     return str(text)
 
@@ -69,7 +69,7 @@ def messages_need_template(has_template: bool, source: str = "") -> PlauditError
     return PlauditError(
         "the record holds messages, and the tokenizer has no chat template",
         where=source or None,
-        fix="Give a chat template file with --chat-template, or data whose prompts and completions are text.",
+        fix="Give a chat template file with --chat-template-path, or data whose prompts and completions are text.",
     )
 
 

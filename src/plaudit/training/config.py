@@ -60,7 +60,7 @@ class RewardConfig(TrainingArguments):
     )
     eos_token: str | None = option(None, "End-of-sequence token, if not the tokenizer's own.")
     chat_template_path: str | None = option(
-        None, "A file with the chat template, or a folder with a tokenizer."
+        None, "A file with the chat template, or a tokenizer's folder or hub id."
     )
     attention: str = option("auto", f"Attention backend: {', '.join(ATTENTION_CHOICES)}.")
     max_tokens_per_pass: int | None = option(
