@@ -118,8 +118,8 @@ def random_llama(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCa
             max_position_embeddings=2_048,
             tie_word_embeddings=True,
             bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.get_vocab()["</s>"],
+            pad_token_id=tokenizer.get_vocab()["<pad>"],
         )
     )
 

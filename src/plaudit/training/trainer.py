@@ -195,9 +195,8 @@ class RewardTrainer(PushingTrainer):
     ) -> tuple[list[PreferenceBatch], Tensor]:
         """The micro-batches of one step, and the weight of all their terms, per objective, over all processes."""
         batches: list[PreferenceBatch] = []
-        if (
-            self.state.global_step >= self.state.max_steps
-        ):  # resumed from its last checkpoint: nothing is left to do
+        has_ended = self.state.global_step >= self.state.max_steps
+        if has_ended:  # resumed from its last checkpoint: nothing is left to do
             return batches, torch.zeros(len(self.objective.names))
         for _ in range(num_batches):
             try:
