@@ -140,12 +140,7 @@ class RewardTrainer(PushingTrainer):
         self.train_groups = train_groups
         self.last_eval_rewards: GroupRewards | None = None
         self._best_step: int | None = None  # once the best weights were loaded, at the end
-        self.recorder = RunRecorder(
-            self.renderer,
-            self.base_model_name,
-            train_data,
-            eval_data,
-        )
+        self.recorder = RunRecorder(self.renderer, self.base_model_name, train_data, eval_data)
         self.add_callback(self.recorder)
         if train_groups is not None and optimizers[0] is None:
             warn_of_settings(reward_model, args, uses_adapter=has_adapter(ready))
@@ -160,13 +155,9 @@ class RewardTrainer(PushingTrainer):
         output = super().train(*args, **kwargs)
         if self.args.load_best_model_at_end:
             self._best_step = self.state.best_global_step
-        for name, part, weight in zip(
-            self.objective.names, self.objective.objectives, self.counts.weights, strict=True
-        ):
-            if not weight:
-                log.warning("%s learnt nothing: it needs %s, and no group had any", name, part.needs)
         tokens = self.counts.tokens(self.accelerator)
         if self.is_world_process_zero():
+            self.counts.warn_of_idle(self.objective)
             self.recorder.finish(
                 Path(cast(str, self.args.output_dir)),
                 self.state,
@@ -176,9 +167,8 @@ class RewardTrainer(PushingTrainer):
                 metrics=output.metrics,
             )
         if self.args.save_strategy != SaveStrategy.NO:
-            self.save_model(
-                _internal_call=True
-            )  # Trainer leaves checkpoints only, and no model in the folder itself
+            # Trainer leaves checkpoints only, and no model in the folder itself.
+            self.save_model(_internal_call=True)
         return output
 
     def get_train_dataloader(self) -> DataLoader:
