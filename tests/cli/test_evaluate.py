@@ -38,11 +38,11 @@ def test_the_program_writes_results_and_rows_that_agree_with_plain_transformers(
     assert done.status == 0, done.err
     chosen = plain_rewards(reward_model, [p["prompt"] + p["chosen"] for p in PAIRS])
     rejected = plain_rewards(reward_model, [p["prompt"] + p["rejected"] for p in PAIRS])
-    rows = pq.read_table(tmp_path / "out" / "rows.parquet")
+    rows = pq.read_table(tmp_path / "out" / "pairs" / "rows.parquet")
     assert rows["reward_better"].to_pylist() == pytest.approx(chosen, abs=1e-5)
     assert rows["reward_worse"].to_pylist() == pytest.approx(rejected, abs=1e-5)
     accuracy = sum(c > r for c, r in zip(chosen, rejected, strict=True)) / len(PAIRS)
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    results = json.loads((tmp_path / "out" / "pairs" / "results.json").read_text())
     assert results["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
     assert f"{accuracy:.3f}" in done.out and "pick the longer" in done.out
     assert "Traceback" not in done.err and "Warning" not in done.err
@@ -51,7 +51,7 @@ def test_the_program_writes_results_and_rows_that_agree_with_plain_transformers(
 def test_the_limit_takes_the_first_groups(plaudit: Run, reward_model: Path, pairs: Path, tmp_path: Path):
     done = plaudit("eval", reward_model, "--data", pairs, "--limit", "5", "--output-dir", tmp_path, "--quiet")
     assert done.status == 0
-    sources = pq.read_table(tmp_path / "rows.parquet")["source"].to_pylist()
+    sources = pq.read_table(tmp_path / "pairs" / "rows.parquet")["source"].to_pylist()
     assert sources == [f"{pairs}:{line}" for line in range(1, 6)]
 
 

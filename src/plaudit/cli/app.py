@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from plaudit.cli import demo, evaluate, plan, score, train
+from plaudit.cli import bestofn, compare, demo, evaluate, leaderboard, leaks, plan, report, score, train
 
 __all__ = ["app"]
 
@@ -48,4 +48,9 @@ train.register(app)
 plan.register(app)
 evaluate.register(app)
 score.register(app)
+bestofn.register(app)
+compare.register(app)
+leaks.register(app)
+report.register(app)
+leaderboard.register(app)
 demo.register(app)

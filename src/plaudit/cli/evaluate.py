@@ -1,43 +1,89 @@
-"""``plaudit eval``: how well a model's rewards agree with comparisons."""
+"""``plaudit eval``: how well rewards agree with comparisons, by the rules of benchmarks and on any data."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from plaudit.cli.console import messages, results, set_up_output
 from plaudit.cli.running import interruptible
+
+if TYPE_CHECKING:
+    from plaudit.cli.evaluate_sources import ModelOptions, SetReader
+    from plaudit.evaluation.run import EvaluationRun
 
 __all__ = ["evaluate", "register"]
 
 DATA = "Data"
 MODEL = "Model"
+SERVER = "Servers and files of rewards"
+WORDS = "plaudit.words"
+"""Where the command keeps its own words, to start itself with."""
 
 HELP = (
-    "Measure how well a reward model agrees with comparisons it has not seen.\n\n"
+    "Measure how well reward models agree with comparisons they have not seen.\n\n"
     "[bold]plaudit eval my-reward-model --data held-out.jsonl --output-dir results[/]\n\n"
-    "Prints accuracy with its interval, ties, margins, calibration and what length alone would get, and stores "
-    "the reward of every row, so that no statistic needs a second run. The data may have any form that training "
-    "reads."
+    "[bold]plaudit eval model-a model-b --suite rewardbench --suite llmbar=pairs.jsonl --output-dir results[/]\n\n"
+    "[bold]plaudit eval http://localhost:8000 --suite rewardbench2 --output-dir results[/]\n\n"
+    "A suite is scored by its benchmark's own rule; data may have any form that training reads. Every distinct "
+    "sequence of all of them is computed once. Prints scores with their intervals, ties, margins, calibration and what "
+    "length alone would get, and stores the reward of every row: an interrupted run goes on when the same command is "
+    "given again, and what was scored before costs nothing."
 )
 
 
+class EvaluateCommand(TyperCommand):
+    """Keeps its words, so that it can start itself in several processes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As given."""
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, here or in several processes that are started with the same words."""
+        set_up_output(quiet=ctx.params["quiet"])
+        from plaudit.cli.launching import launch, num_to_launch
+
+        number = num_to_launch(ctx.params["num_processes"])
+        if number > 1:
+            raise typer.Exit(launch(number, ["eval", *ctx.meta[WORDS]]))
+        return super().invoke(ctx)
+
+
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False),
-    ],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL...",
+            help="Reward models: folders or hub ids; the address of a server, [bold]http://...[/]; or a file of "
+            "rewards made elsewhere, .jsonl, .parquet or .csv.",
+            show_default=False,
+        ),
+    ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A benchmark by name, from the hub or from a file or folder of its schema: "
+            "[bold]rewardbench[/], [bold]rewardbench=PATH[/]. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
-        list[str],
-        typer.Option(help="Comparisons: a file, folder, glob or hub id. Repeatable.", show_default=False),
-    ],
+        list[str] | None,
+        typer.Option(
+            help="Comparisons: a file, folder, glob or hub id. Repeatable; each is measured by itself.",
+            show_default=False,
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Write [bold]results.json[/] and [bold]rows.parquet[/] (every row's rewards) here."
+            help="Gets a folder for each suite and data set with [bold]results.json[/] and [bold]rows.parquet[/] "
+            "(every row's rewards); of several models, one such folder for each."
         ),
     ] = None,
     ties: Annotated[str, typer.Option(help="What equal rewards count for: zero or half.")] = "zero",
@@ -92,53 +138,157 @@ def evaluate(
             show_default="by device",
         ),
     ] = None,
+    num_processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Score in so many processes on this machine, one on each GPU. Not needed under torchrun.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    rescore: Annotated[
+        bool,
+        typer.Option("--rescore", help="Score again what was scored before.", rich_help_panel=MODEL),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace another model's results in the folder.", rich_help_panel=MODEL
+        ),
+    ] = False,
+    rewards: Annotated[
+        list[str] | None,
+        typer.Option(help="A file of rewards, as MODEL may be one. Repeatable.", rich_help_panel=SERVER),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How a server is asked: plaudit, vllm-classify, vllm-pooling, vllm-score, sglang, openrlhf, "
+            "llama-factory, tei, nim; auto: by what it says of itself.",
+            rich_help_panel=SERVER,
+        ),
+    ] = "auto",
+    server_model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model's name on the server.",
+            rich_help_panel=SERVER,
+            show_default="the first of its list",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            help="A model's folder or hub id whose chat template renders conversations for servers that take text; "
+            "also counts tokens.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Requests at a time.", rich_help_panel=SERVER)] = 16,
+    timeout: Annotated[float, typer.Option(help="Seconds for an answer.", rich_help_panel=SERVER)] = 180.0,
 ) -> None:
-    """Measure how well a reward model agrees with comparisons; `HELP` is its page."""
+    """Measure how well reward models agree with comparisons; `HELP` is its page."""
     set_up_output(quiet=quiet)
-    with interruptible("Nothing was written; give the same command again."):
-        from plaudit.cli.loading import load_scorer
-        from plaudit.cli.reading import ReadOptions, parse_columns, read_sources
-        from plaudit.evaluation import evaluate as run_evaluation
-        from plaudit.preferences.holdout import first_groups
+    go_on = (
+        "Nothing was written; give the same command again."
+        if output_dir is None
+        else "Give the same command again: it goes on after the last reward that was stored."
+    )
+    with interruptible(go_on):
+        from plaudit.cli.evaluate_sources import ModelOptions, SetReader, join_processes
+        from plaudit.cli.reading import ReadOptions, parse_columns
+        from plaudit.errors import PlauditError
         from plaudit.tokens import LengthLimits
 
-        limits = LengthLimits(max_length=max_length, on_overlength=on_overlength)
-        options = ReadOptions(
-            transcripts=transcripts,
-            on_bad_record=on_bad_record,
-            group_by_prompt=group_by_prompt,
-            columns=parse_columns(column or []),
-        )
-        for problem in options.problems():
-            raise problem
-        scorer = load_scorer(model, attention, dtype, device, max_tokens_per_pass)
-        if options.transcripts == "auto":
-            options = replace(options, transcripts=scorer.transcripts)
-        bad_records = output_dir / "bad-records.jsonl" if output_dir is not None else None
-        preferences = read_sources(
-            data, options, render=scorer.renderer.render, bad_records_path=bad_records, progress=not quiet
-        )
-        if limit is not None:
-            preferences = first_groups(preferences, limit)
-        if not quiet:
-            messages().print(preferences.report.summary(), highlight=False, markup=False, soft_wrap=True)
-        result = run_evaluation(
-            scorer,
-            preferences,
-            limits=limits,
-            ties=ties,
-            output_dir=output_dir,
-            progress=not quiet,
-            name=", ".join(data),
-            model=model,
-        )
-        result.print(results())
-        if output_dir is not None and not quiet:
-            messages().print(
-                f"{output_dir}/results.json, {output_dir}/rows.parquet", highlight=False, markup=False
+        everything = [*(models or []), *(rewards or [])]
+        if not everything:
+            raise PlauditError(
+                "there is nothing to evaluate", where="MODEL", fix="Name a model, a server or --rewards."
             )
+        reader = SetReader(
+            suite or [],
+            data or [],
+            ReadOptions(
+                transcripts=transcripts,
+                on_bad_record=on_bad_record,
+                group_by_prompt=group_by_prompt,
+                columns=parse_columns(column or []),
+            ),
+            limit=limit,
+            bad_records_folder=output_dir,
+            progress=not quiet,
+            on_read=lambda _, found: None if quiet else _say(found),
+        )
+        options = ModelOptions(
+            attention=attention,
+            dtype=dtype,
+            device=device,
+            max_tokens_per_pass=max_tokens_per_pass,
+            protocol=protocol,
+            server_model=server_model,
+            tokenizer=tokenizer,
+            concurrency=concurrency,
+            timeout_s=timeout,
+        )
+        settings = {
+            "limits": LengthLimits(max_length=max_length, on_overlength=on_overlength),
+            "ties": ties,
+            "rescore": rescore,
+            "overwrite": overwrite,
+            "progress": not quiet,
+        }
+        _evaluate(
+            everything, options, reader, output_dir, settings, is_first=join_processes(device), quiet=quiet
+        )
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("eval", help=HELP)(evaluate)
+    app.command("eval", cls=EvaluateCommand, help=HELP)(evaluate)
+
+
+def _evaluate(
+    models: list[str],
+    options: ModelOptions,
+    reader: SetReader,
+    output_dir: Path | None,
+    settings: dict[str, Any],
+    *,
+    is_first: bool,
+    quiet: bool,
+) -> None:
+    """One model after the other; each is gone from memory before the next one is loaded."""
+    from plaudit.cli.evaluate_sources import open_models
+    from plaudit.evaluation.display import models_table
+    from plaudit.evaluation.remote import ServerSource
+    from plaudit.evaluation.run import evaluate_suites
+
+    runs: list[EvaluationRun] = []
+    for model, name, source in open_models(models, options):
+        folder = output_dir if output_dir is None or len(models) == 1 else output_dir / name
+        renderer = getattr(source, "renderer", None)
+        sets = reader.sets(
+            render="chat" if renderer is None else renderer.render,
+            transcripts=getattr(source, "transcripts", "messages"),
+        )
+        run = evaluate_suites(source, sets, output_dir=folder, name=model, **settings)
+        if isinstance(source, ServerSource):
+            source.close()
+        del source
+        runs.append(run)
+        if is_first:
+            for result in run.results.values():
+                result.print(results())
+            if folder is not None and not quiet:
+                _say(
+                    f"{folder}/results.json; of each set results.json and rows.parquet: {', '.join(run.results)}"
+                )
+    if is_first and len(runs) > 1:
+        headlines = {
+            f"{name}: {result.headline()[0]}": [run.results[name].headline()[1] for run in runs]
+            for name, result in runs[0].results.items()
+        }
+        results().print(models_table([run.model for run in runs], headlines))
+
+
+def _say(text: str) -> None:
+    messages().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -23,9 +23,18 @@ import numpy as np
 from jaxtyping import Float
 
 from plaudit.errors import PlauditError
+from plaudit.evaluation.majority import expected_majority
 from plaudit.objective.intervals import Estimate, mean_estimate
 
-__all__ = ["BestOfNCurve", "BestOfNPoint", "best_of_n_kl", "expected_best_of_n", "expected_quality"]
+__all__ = [
+    "BestOfNCurve",
+    "BestOfNPoint",
+    "PerPrompt",
+    "best_of_n_kl",
+    "expected_best_of_n",
+    "expected_quality",
+    "quality_by_n",
+]
 
 PerSample: TypeAlias = Sequence[int | float] | np.ndarray
 """One number for each sample of a prompt."""
@@ -36,7 +45,7 @@ PerPrompt: TypeAlias = Sequence[PerSample] | np.ndarray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BestOfNPoint:
-    """One n of the curve. The three estimates are means over the same prompts."""
+    """One n of the curve. The estimates are means over the same prompts."""
 
     n: int
     """Samples to choose from."""
@@ -48,6 +57,8 @@ class BestOfNPoint:
     """Quality of the best sample: what a perfect reward would pick."""
     random: Estimate
     """Quality of any sample."""
+    majority: Estimate | None = None
+    """Quality of the answer that most samples give; None where samples have no answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +77,8 @@ def expected_best_of_n(
     rewards: PerPrompt,
     quality: PerPrompt,
     n_values: Sequence[int],
+    *,
+    answers: Sequence[Sequence[str | None]] | None = None,
 ) -> BestOfNCurve:
     """The curve over prompts with known quality of every sample.
 
@@ -73,29 +86,44 @@ def expected_best_of_n(
         rewards: For each prompt, the reward of each of its samples.
         quality: For each prompt, the quality of each sample, higher is better: 1 and 0 for right and wrong.
         n_values: The n to compute; a prompt enters where it has at least n samples.
+        answers: For each prompt, the final answer of each sample, None where it gives none: for the majority vote.
 
     Raises:
-        PlauditError: An n below 1 or above every prompt's samples, rewards and quality of different lengths,
-            a prompt without samples, or a number that is not finite.
+        PlauditError: An n below 1 or above every prompt's samples, rewards, quality and answers of different
+            lengths, a prompt without samples, or a number that is not finite.
 
     >>> curve = expected_best_of_n([[0.1, 0.9, 0.5]], [[0.0, 1.0, 0.0]], [1, 2, 3])
     >>> [round(point.picked.value, 4) for point in curve.points]
     [0.3333, 0.6667, 1.0]
     """
-    prompts = [_check_prompt(i, r, q) for i, (r, q) in enumerate(_zip_prompts(rewards, quality))]
-    most = max((len(r) for r, _ in prompts), default=0)
-    for n in n_values:
-        if not 1 <= n <= most:
-            raise PlauditError(
-                f"best of {n} cannot be computed from at most {most} samples a prompt",
-                where="n_values",
-                fix=f"Choose n from 1 to {most}." if most else "Give at least one prompt with samples.",
-            )
+    prompts = _check(rewards, quality, n_values)
+    majority = None if answers is None else _majority_by_n(prompts, answers, n_values)
     return BestOfNCurve(
-        points=tuple(_point(prompts, n) for n in n_values),
+        points=tuple(
+            _point(prompts, n, None if majority is None else majority[:, index])
+            for index, n in enumerate(n_values)
+        ),
         num_prompts=len(prompts),
         min_samples=min((len(r) for r, _ in prompts), default=0),
     )
+
+
+def quality_by_n(
+    rewards: PerPrompt, quality: PerPrompt, n_values: Sequence[int]
+) -> Float[np.ndarray, "prompt n"]:
+    """The expected quality of each prompt's pick at each n; NaN where it has fewer samples.
+
+    Args:
+        rewards: As in `expected_best_of_n`.
+        quality: As there.
+        n_values: As there.
+
+    Raises:
+        PlauditError: As there.
+    """
+    prompts = _check(rewards, quality, n_values)
+    values = [[expected_quality(r, q, n) if len(r) >= n else math.nan for n in n_values] for r, q in prompts]
+    return np.array(values, dtype=np.float64).reshape(len(prompts), len(n_values))
 
 
 def expected_quality(
@@ -129,7 +157,11 @@ def _chance_none_above(num_samples: int, n: int) -> np.ndarray:
     return np.array([math.comb(num_samples - a, n) / whole for a in range(num_samples + 1)])
 
 
-def _point(prompts: list[tuple[np.ndarray, np.ndarray]], n: int) -> BestOfNPoint:
+_CheckedPrompts: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
+"""Rewards and quality of each prompt."""
+
+
+def _point(prompts: _CheckedPrompts, n: int, majority: np.ndarray | None) -> BestOfNPoint:
     enough = [(r, q) for r, q in prompts if len(r) >= n]
     prompt = np.arange(len(enough))
     return BestOfNPoint(
@@ -138,7 +170,41 @@ def _point(prompts: list[tuple[np.ndarray, np.ndarray]], n: int) -> BestOfNPoint
         picked=mean_estimate(np.array([expected_quality(r, q, n) for r, q in enough]), prompt),
         oracle=mean_estimate(np.array([expected_quality(q, q, n) for _, q in enough]), prompt),
         random=mean_estimate(np.array([float(q.mean()) for _, q in enough]), prompt),
+        majority=None if majority is None else mean_estimate(majority[~np.isnan(majority)], prompt),
     )
+
+
+def _majority_by_n(
+    prompts: _CheckedPrompts, answers: Sequence[Sequence[str | None]], n_values: Sequence[int]
+) -> Float[np.ndarray, "prompt n"]:
+    """The expected quality of each prompt's majority vote at each n; NaN where it has fewer samples."""
+    if len(answers) != len(prompts):
+        raise PlauditError(
+            f"answers of {len(answers):,} prompts and quality of {len(prompts):,}",
+            fix="Give one list for every prompt.",
+        )
+    values = np.full((len(prompts), len(n_values)), math.nan)
+    for index, ((_, quality), given) in enumerate(zip(prompts, answers, strict=True)):
+        if len(given) != len(quality):
+            what = f"{len(given):,} answers and {len(quality):,} quality values"
+            raise PlauditError(what, where=f"prompt {index}", fix="Give one for each sample.")
+        known = [place for place, n in enumerate(n_values) if n <= len(quality)]
+        if known:
+            values[index, known] = expected_majority(given, quality, [n_values[place] for place in known])
+    return values
+
+
+def _check(rewards: PerPrompt, quality: PerPrompt, n_values: Sequence[int]) -> _CheckedPrompts:
+    prompts = [_check_prompt(i, r, q) for i, (r, q) in enumerate(_zip_prompts(rewards, quality))]
+    most = max((len(r) for r, _ in prompts), default=0)
+    for n in n_values:
+        if not 1 <= n <= most:
+            raise PlauditError(
+                f"best of {n} cannot be computed from at most {most} samples a prompt",
+                where="n_values",
+                fix=f"Choose n from 1 to {most}." if most else "Give at least one prompt with samples.",
+            )
+    return prompts
 
 
 def _zip_prompts(rewards: PerPrompt, quality: PerPrompt) -> list[tuple[PerSample, PerSample]]:

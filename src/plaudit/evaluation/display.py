@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from plaudit.evaluation.length import Correlation
 from plaudit.evaluation.metrics import EvaluationMetrics
+from plaudit.evaluation.suites import SuiteScores
 from plaudit.objective.intervals import Estimate
 
-__all__ = ["metrics_table", "subsets_table"]
+__all__ = ["metrics_table", "models_table", "scores_table", "subsets_table"]
 
 
 def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
@@ -23,6 +25,49 @@ def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
         for label, value in section:
             table.add_row(label, *_cells(value))
         table.add_section()
+    return table
+
+
+def scores_table(scores: SuiteScores, *, title: str) -> Table:
+    """What a suite's own rule gives, kind by kind; the score of its leaderboard is marked, and notes stand below."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("")
+    for header in ("score", "95% interval", "n"):
+        table.add_column(header, justify="right")
+    notes: dict[str, None] = {}
+    kind = None
+    for score in scores.scores:
+        if kind not in (None, score.kind):
+            table.add_section()
+        kind = score.kind
+        is_headline = score.name == scores.headline
+        ends = (
+            ""
+            if score.low is None or score.high is None
+            else f"{_number(score.low)} to {_number(score.high)}"
+        )
+        cells = (f"{score.name} *" if is_headline else score.name, _number(score.value), ends)
+        table.add_row(*cells, f"{score.num_items:,}", style="bold" if is_headline else None)
+        if score.note:
+            notes[f"{score.name}: {score.note}"] = None
+    table.caption = "\n".join([f"* {scores.headline_score.rule}", *notes])
+    return table
+
+
+def models_table(models: Sequence[str], headlines: Mapping[str, Sequence[Estimate]]) -> Table:
+    """Several models side by side.
+
+    Args:
+        models: Their names.
+        headlines: By the name of what was measured, one estimate for each model.
+    """
+    table = Table(title="Models", title_justify="left")
+    table.add_column("")
+    for name in models:
+        table.add_column(name, justify="right")
+    for name, estimates in headlines.items():
+        cells = [_cells(estimate) for estimate in estimates]
+        table.add_row(name, *(f"{value} ({ends})" if ends else value for value, ends, _ in cells))
     return table
 
 

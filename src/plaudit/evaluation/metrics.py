@@ -18,7 +18,9 @@ from jaxtyping import Float
 from plaudit.errors import unknown_choice
 from plaudit.evaluation.calibration import Calibration, measure_calibration
 from plaudit.evaluation.length import LengthBias, measure_length_bias
+from plaudit.evaluation.plan import PreferenceRows
 from plaudit.evaluation.rows import ComparisonRows
+from plaudit.evaluation.style import StyleControl, control_for_length, control_for_style
 from plaudit.objective.intervals import (
     Estimate,
     bootstrap_means,
@@ -95,6 +97,9 @@ class EvaluationMetrics:
     """Whether sigmoid(margin) is the probability that it claims to be."""
     length: LengthBias
     """What length alone predicts, and how reward follows it."""
+    style: StyleControl
+    """Accuracy with the style of both completions held equal: their length, and their markdown where texts were
+    given."""
     subsets: tuple[SubsetMetrics, ...]
     """One entry per subset in order of appearance; empty when the data name none."""
 
@@ -103,12 +108,16 @@ _Subset: TypeAlias = tuple[str | None, ComparisonRows]
 """A subset's name and its comparisons."""
 
 
-def compute_metrics(rows: ComparisonRows, *, ties: str = "zero") -> EvaluationMetrics:
+def compute_metrics(
+    rows: ComparisonRows, *, ties: str = "zero", preferences: PreferenceRows | None = None
+) -> EvaluationMetrics:
     """All statistics of some comparisons.
 
     Args:
         rows: The comparisons, with finite rewards.
         ties: What equal rewards count for.
+        preferences: The table that the rows point into: markdown is counted in its texts. Without it style control
+            knows lengths only; all else is the same.
 
     Raises:
         PlauditError: ``ties`` is neither ``zero`` nor ``half``.
@@ -136,6 +145,9 @@ def compute_metrics(rows: ComparisonRows, *, ties: str = "zero") -> EvaluationMe
         **_reward_moments(rows.sequence_reward),
         calibration=measure_calibration(decided.margin, decided.prompt),
         length=measure_length_bias(decided, correctness),
+        style=control_for_length(decided, correctness)
+        if preferences is None
+        else control_for_style(decided, correctness, preferences),
         subsets=tuple(_subset_metrics(name, part, ties) for name, part in subsets),
     )
 

@@ -1,16 +1,17 @@
 """Which sequences an evaluation has to score: each distinct one once, and only those that a comparison names.
 
 Guarantees: two token sequences with the same ids are one entry, across groups too; the order of comparisons
-is the order of the data.
+is the order of the data. Where the rewards come from a server or a file, conversations take the place of token
+sequences, and each distinct conversation is one entry.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +19,19 @@ from plaudit.evaluation.rows import ComparisonRows
 from plaudit.preferences.group import Completion, PreferenceGroup
 from plaudit.tokens.group import TokenGroup
 
-__all__ = ["EvaluationPlan", "PreferenceRows", "num_characters", "plan_evaluation"]
+__all__ = [
+    "EvaluationPlan",
+    "PlannedItem",
+    "PreferenceRows",
+    "digest_of",
+    "key_of_ids",
+    "num_characters",
+    "plan_evaluation",
+    "plan_items",
+]
+
+PlannedItem: TypeAlias = tuple[Any, bytes, int]
+"""What is scored (token ids, or a conversation), the 16 bytes that name it, and the length of its completion."""
 
 
 @runtime_checkable
@@ -32,8 +45,10 @@ class PreferenceRows(Protocol):
 class EvaluationPlan:
     """The sequences to score, and the comparisons that wait for their rewards."""
 
-    sequences: tuple[np.ndarray, ...]
-    """int32 ids of each distinct sequence."""
+    sequences: tuple[Any, ...]
+    """What is scored: int32 ids of each distinct sequence, or each distinct conversation."""
+    keys: tuple[bytes, ...]
+    """16 bytes for each, a hash of what it is: the same in every data set and every run."""
     rows: ComparisonRows
     """The comparisons; rewards are NaN."""
     num_groups_without_comparisons: int
@@ -47,10 +62,44 @@ def plan_evaluation(tokens: Iterable[TokenGroup], preferences: PreferenceRows) -
         tokens: The groups after rendering.
         preferences: The preference table that they came from: lengths of texts and subsets are read there.
     """
+    return plan_items(
+        ((group, None) for group in tokens),
+        preferences,
+        lambda tokens, group, k, completion: (
+            tokens.sequences[k],
+            key_of_ids(tokens.sequences[k]),
+            len(tokens.sequences[k]) - tokens.num_prompt_tokens,
+        ),
+    )
+
+
+def plan_items(
+    tokens: Iterable[tuple[TokenGroup, PreferenceGroup | None]],
+    preferences: PreferenceRows,
+    item_of: Callable[[TokenGroup, PreferenceGroup, int, int], PlannedItem],
+) -> EvaluationPlan:
+    """The plan when what is scored is not the token sequences themselves.
+
+    Args:
+        tokens: The groups, each with its preference group where that is at hand already.
+        preferences: The preference table.
+        item_of: Called with both groups, the index of the completion among the token group's sequences and its
+            index in the preference group.
+    """
     draft = _Draft()
-    for group in tokens:
-        draft.add(group, preferences[group.row])
+    for group, of_table in tokens:
+        draft.add(group, preferences[group.row] if of_table is None else of_table, item_of)
     return draft.finish()
+
+
+def key_of_ids(ids: np.ndarray) -> bytes:
+    """The key of a token sequence."""
+    return digest_of(np.ascontiguousarray(ids, dtype=np.int32).tobytes())
+
+
+def digest_of(content: bytes) -> bytes:
+    """16 bytes that stand for the content: no second copy of all tokens in the keys of a dict."""
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def num_characters(completion: Completion) -> int:
@@ -78,15 +127,20 @@ def _texts_of(content: object) -> list[str]:
 class _Draft:
     """What is gathered while groups go by: lists that become the arrays of `ComparisonRows`."""
 
-    sequences: list[np.ndarray] = field(default_factory=list)
+    sequences: list[Any] = field(default_factory=list)
     sequence_num_tokens: list[int] = field(default_factory=list)
-    index_of_digest: dict[bytes, int] = field(default_factory=dict)
+    index_of_key: dict[bytes, int] = field(default_factory=dict)
     index_of_prompt: dict[bytes, int] = field(default_factory=dict)
     index_of_subset: dict[str, int] = field(default_factory=dict)
     columns: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _DTYPES})
     num_without: int = 0
 
-    def add(self, tokens: TokenGroup, group: PreferenceGroup) -> None:
+    def add(
+        self,
+        tokens: TokenGroup,
+        group: PreferenceGroup,
+        item_of: Callable[[TokenGroup, PreferenceGroup, int, int], PlannedItem],
+    ) -> None:
         """One more group."""
         n = len(tokens.better)
         if n == 0:
@@ -96,7 +150,7 @@ class _Draft:
             tokens.completion_index, len(tokens.sequences), len(group.completions), group
         )
         comparison = _index_or_all(tokens.comparison_index, n, len(group.comparisons), group)
-        sequence, characters, num_tokens = self._add_completions(tokens, group, completion)
+        sequence, characters, num_tokens = self._add_completions(tokens, group, completion, item_of)
         self._extend(
             group=np.full(n, tokens.row),
             prompt=np.full(n, self._prompt_index(group)),
@@ -128,30 +182,37 @@ class _Draft:
             subset_names=tuple(self.index_of_subset),
         )
         return EvaluationPlan(
-            sequences=tuple(self.sequences), rows=rows, num_groups_without_comparisons=self.num_without
+            sequences=tuple(self.sequences),
+            keys=tuple(self.index_of_key),
+            rows=rows,
+            num_groups_without_comparisons=self.num_without,
         )
 
     def _add_completions(
-        self, tokens: TokenGroup, group: PreferenceGroup, completion: np.ndarray
+        self,
+        tokens: TokenGroup,
+        group: PreferenceGroup,
+        completion: np.ndarray,
+        item_of: Callable[[TokenGroup, PreferenceGroup, int, int], PlannedItem],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sequence index, characters and tokens of each of the K completions; -1 for those never compared."""
-        of_each = np.full((3, len(tokens.sequences)), -1, dtype=np.int64)
-        for k in np.unique(np.concatenate([tokens.better, tokens.worse])):
-            num_tokens = len(tokens.sequences[k]) - tokens.num_prompt_tokens
-            index = self._sequence_index(tokens.sequences[k], num_tokens)
-            of_each[:, k] = index, num_characters(group.completions[completion[k]]), num_tokens
+        of_each = np.full((3, len(completion)), -1, dtype=np.int64)
+        for k in np.unique(np.concatenate([tokens.better, tokens.worse])).tolist():
+            of_table = int(completion[k])
+            item, key, num_tokens = item_of(tokens, group, k, of_table)
+            index = self._sequence_index(item, key, num_tokens)
+            of_each[:, k] = index, num_characters(group.completions[of_table]), num_tokens
         return of_each[0], of_each[1], of_each[2]
 
-    def _sequence_index(self, sequence: np.ndarray, num_tokens: int) -> int:
-        digest = _digest(np.ascontiguousarray(sequence).tobytes())
-        index = self.index_of_digest.setdefault(digest, len(self.sequences))
+    def _sequence_index(self, item: Any, key: bytes, num_tokens: int) -> int:
+        index = self.index_of_key.setdefault(key, len(self.sequences))
         if index == len(self.sequences):
-            self.sequences.append(sequence)
+            self.sequences.append(item)
             self.sequence_num_tokens.append(num_tokens)
         return index
 
     def _prompt_index(self, group: PreferenceGroup) -> int:
-        digest = _digest(json.dumps(group.prompt).encode())
+        digest = digest_of(json.dumps(group.prompt).encode())
         return self.index_of_prompt.setdefault(digest, len(self.index_of_prompt))
 
     def _subset_code(self, subset: str | None) -> int:
@@ -160,11 +221,6 @@ class _Draft:
     def _extend(self, **values: np.ndarray) -> None:
         for name, value in values.items():
             self.columns[name].append(value.astype(_DTYPES[name]))
-
-
-def _digest(content: bytes) -> bytes:
-    """16 bytes that stand for the content: no second copy of all tokens in the keys of a dict."""
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _index_or_all(

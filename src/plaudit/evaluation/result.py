@@ -8,6 +8,7 @@ evaluation is complete; both files are complete or absent.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +17,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from plaudit.evaluation.display import metrics_table, subsets_table
+from plaudit.evaluation.display import metrics_table, scores_table, subsets_table
+from plaudit.evaluation.margins import MarginHistogram
 from plaudit.evaluation.metrics import EvaluationMetrics
 from plaudit.evaluation.plan import PreferenceRows
+from plaudit.evaluation.reward_store import Cost
 from plaudit.evaluation.rows import ComparisonRows
 from plaudit.evaluation.storage import write_rows
+from plaudit.evaluation.suites import SuiteScores
+from plaudit.objective.intervals import Estimate, Interval
 from plaudit.preferences.report import ReadReport
 from plaudit.tokens.report import TokenReport
 from plaudit.training.plain_json import as_plain
@@ -42,26 +47,52 @@ class EvaluatedData:
     """Of the preference table: the same data have the same one."""
     reading: ReadReport
     """What reading the data found: records, bad ones, duplicates."""
-    tokenizing: TokenReport
-    """What tokenising kept and lost: groups by reason (``no-comparison``: ratings only), prompts cut."""
+    tokenizing: TokenReport | None
+    """What tokenising kept and lost: groups by reason (``no-comparison``: ratings only), prompts cut. None where the
+    rewards came from a server or a file and nothing was tokenised here."""
     num_groups_not_scored: int
     """Token groups that compare nothing: kept by tokenising, in no statistic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput:
-    """What scoring cost. *Given* tokens are those of distinct sequences, *computed* ones met the model."""
+    """What scoring cost: of the whole run, whose sets are scored in one pass, whenever their rewards were computed.
 
+    *Given* tokens are those of distinct sequences, *computed* ones met the model. Both are 0 where a server or a file
+    gave the rewards and nobody counted.
+    """
+
+    num_sequences: int
+    """Distinct sequences."""
+    num_sequences_known: int
+    """Those of them whose rewards an earlier or interrupted run had stored."""
     num_tokens_given: int
     """Sum of the lengths of all distinct sequences."""
     num_tokens_computed: int
     """Tokens that went through the model: fewer, where sequences share a beginning."""
     seconds: float
     """Time to score, model loading and tokenising apart."""
+    sequences_per_s: float
+    """Distinct sequences over seconds."""
     given_tokens_per_s: float
     """Given tokens over seconds: to be compared with a loop that computes every one."""
     computed_tokens_per_s: float
     """Computed tokens over seconds."""
+
+    @classmethod
+    def of(cls, cost: Cost, num_known: int = 0) -> Throughput:
+        """The rates of a cost."""
+        rate = 1 / cost.seconds if cost.seconds else 0.0
+        return cls(
+            num_sequences=cost.num_sequences,
+            num_sequences_known=num_known,
+            num_tokens_given=cost.num_tokens_given,
+            num_tokens_computed=cost.num_tokens_computed,
+            seconds=cost.seconds,
+            sequences_per_s=cost.num_sequences * rate,
+            given_tokens_per_s=cost.num_tokens_given * rate,
+            computed_tokens_per_s=cost.num_tokens_computed * rate,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +119,10 @@ class EvaluationResult:
     """Versions of plaudit and the libraries under it."""
     created: str
     """When, in UTC, ISO 8601."""
+    margins: MarginHistogram
+    """Of the decided comparisons."""
+    suite_scores: SuiteScores | None = None
+    """What the suite's own rule gives; None for data without one."""
     store_texts: bool = True
     """Whether `save` writes prompts and completions beside the rewards."""
 
@@ -103,6 +138,8 @@ class EvaluationResult:
             "settings": dict(self.settings),
             "data": asdict(self.data),
             "metrics": asdict(self.metrics),
+            "margins": asdict(self.margins),
+            "suite_scores": None if self.suite_scores is None else self.suite_scores.to_dict(),
             "throughput": asdict(self.throughput),
         }
 
@@ -118,25 +155,49 @@ class EvaluationResult:
         write_rows(folder / "rows.parquet", self.rows, self.preferences, store_texts=self.store_texts)
         write_whole(folder / "results.json", self.to_json())
 
+    def headline(self) -> tuple[str, Estimate]:
+        """The one number to say: the score of the suite's leaderboard, or the accuracy; with its name."""
+        if self.suite_scores is None:
+            return "accuracy", self.metrics.accuracy
+        score = self.suite_scores.headline_score
+        low, high = (math.nan if end is None else end for end in (score.low, score.high))
+        interval = Interval(low=low, high=high, method=score.interval)
+        return score.name, Estimate(value=score.value, n=score.num_items, interval=interval)
+
     def table(self) -> Table:
         """The statistics as a table for the terminal."""
         return metrics_table(self.metrics, title=f"{self.model} on {self.name}")
 
     def print(self, console: Console | None = None) -> None:
-        """Print the tables, and what was left out."""
+        """Print the tables, and what was left out: a suite's own scores first."""
         console = console or Console()
-        console.print(self.table())
-        if self.metrics.subsets:
+        if self.suite_scores is not None:
+            console.print(scores_table(self.suite_scores, title=f"{self.model} on {self.name}"))
+            console.print(metrics_table(self.metrics, title=f"All comparisons of {self.name}"))
+        else:
+            console.print(self.table())
+        if self.metrics.subsets and self.suite_scores is None:
             console.print(subsets_table(self.metrics))
-        for line in self._footnotes():
+        for line in self.footnotes():
             console.print(line, style="dim", highlight=False, markup=False)
 
-    def _footnotes(self) -> list[str]:
-        cost, num_idle = self.throughput, self.data.num_groups_not_scored
-        saved = 1 - cost.num_tokens_computed / cost.num_tokens_given if cost.num_tokens_given else 0.0
+    def footnotes(self) -> list[str]:
+        """What was left out, and what scoring cost."""
+        num_idle = self.data.num_groups_not_scored
         return [
-            *self.data.tokenizing.summary(),
+            *(self.data.tokenizing.summary() if self.data.tokenizing else []),
             *([f"{num_idle:,} groups compare nothing and were not scored"] if num_idle else []),
-            f"{cost.num_tokens_given:,} tokens given, {cost.num_tokens_computed:,} computed "
-            f"({saved:.0%} saved), {cost.given_tokens_per_s:,.0f} given tokens/s",
+            throughput_line(self.throughput),
         ]
+
+
+def throughput_line(cost: Throughput) -> str:
+    """What scoring cost, as a sentence."""
+    known = f", {cost.num_sequences_known:,} of them before" if cost.num_sequences_known else ""
+    if not cost.num_tokens_given:
+        return f"{cost.num_sequences:,} conversations scored{known}, {cost.sequences_per_s:,.1f} a second"
+    saved = 1 - cost.num_tokens_computed / cost.num_tokens_given
+    return (
+        f"{cost.num_tokens_given:,} tokens given, {cost.num_tokens_computed:,} computed ({saved:.0%} saved), "
+        f"{cost.given_tokens_per_s:,.0f} given tokens/s; {cost.num_sequences:,} distinct sequences{known}"
+    )

@@ -1,0 +1,149 @@
+"""Conversations as they are, for rewards that are not computed here from token ids: a server's, or those of a file.
+
+Guarantees: two completions with the same prompt, text, tools and template arguments are one conversation, across groups
+and data sets; lengths are tokens where a tokenizer is given, characters where none is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from plaudit.errors import PlauditError
+from plaudit.evaluation.plan import PlannedItem, digest_of, num_characters, plan_items
+from plaudit.evaluation.reward_source import PlannedSet
+from plaudit.preferences import Preferences
+from plaudit.preferences.group import Completion, PreferenceGroup, Prompt
+from plaudit.tokens import LengthLimits, Renderer, TokenTable, tokenize_preferences
+from plaudit.tokens.group import TokenGroup
+
+__all__ = ["Conversation", "conversation_key", "plan_conversations"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """A prompt with one of its completions, and where it was read."""
+
+    prompt: Prompt
+    """Text, or the messages so far."""
+    completion: Completion
+    """Text, or the messages that answer."""
+    tools: tuple[Mapping[str, Any], ...] | None
+    """Tool schemas, for the chat template."""
+    chat_template_kwargs: Mapping[str, Any]
+    """Further arguments of the template."""
+    id: str | None
+    """The record's own name."""
+    index: int
+    """Which of the group's completions it is, from 0."""
+    source: str
+    """Where it was read."""
+    num_tokens: int = 0
+    """Tokens of the whole conversation; 0 where there is no tokenizer to count them."""
+
+
+def conversation_key(
+    prompt: Prompt | Sequence[Any],
+    completion: Completion | Sequence[Any],
+    tools: Sequence[Any] | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> bytes:
+    """16 bytes that name a conversation: BLAKE2b of the JSON text of what the model is given.
+
+    The JSON is the list of the four arguments, what is empty as null, with Python's separators and no escapes.
+
+    >>> conversation_key("2+2?", "4").hex()
+    'c344c6215d493f9650e2f1210ca7d1c2'
+    """
+    parts = [prompt, completion, tools or None, chat_template_kwargs or None]
+    return digest_of(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def plan_conversations(
+    preferences: Preferences, limits: LengthLimits, renderer: Renderer | None, *, by_id: bool, progress: bool
+) -> PlannedSet:
+    """What of some data has to be scored, as conversations.
+
+    Args:
+        preferences: The data.
+        limits: Length limits in tokens; without a renderer there can be none.
+        renderer: Counts tokens and applies the limits; None leaves lengths in characters.
+        by_id: Whether conversations of different records are different though their texts are the same.
+        progress: Whether progress is shown.
+
+    Raises:
+        PlauditError: Limits without a renderer, limits that would cut a prompt (the server would get the whole), or
+            what tokenising raises.
+    """
+    if limits.on_overlength == "truncate-prompt" and limits != LengthLimits(on_overlength="truncate-prompt"):
+        raise PlauditError(
+            "a prompt cannot be cut here: the rewards are of whole conversations",
+            where="--on-overlength truncate-prompt",
+            fix="Choose drop or error.",
+        )
+    tokens = None
+    if renderer is not None:
+        tokens = tokenize_preferences(preferences, renderer, limits, progress=progress)
+        assert isinstance(tokens, TokenTable), "a preference table becomes a token table"
+    elif limits.max_length is not None or limits.max_prompt_length is not None:
+        raise PlauditError(
+            "a length limit in tokens needs a tokenizer",
+            where="--max-length",
+            fix="Name the folder of one: --tokenizer.",
+        )
+
+    def item_of(tokens: TokenGroup, group: PreferenceGroup, k: int, completion: int) -> PlannedItem:
+        length = len(tokens.sequences[k])
+        text = group.completions[completion]
+        own = length - tokens.num_prompt_tokens if renderer is not None else num_characters(text)
+        key = conversation_key(group.prompt, text, group.tools, group.chat_template_kwargs)
+        conversation = Conversation(
+            prompt=group.prompt,
+            completion=text,
+            tools=group.tools,
+            chat_template_kwargs=group.chat_template_kwargs,
+            id=group.id,
+            index=completion,
+            source=group.source,
+            num_tokens=length,
+        )
+        return conversation, (digest_of(key + _place(conversation)) if by_id else key), own
+
+    groups = _untokenized(preferences) if tokens is None else ((group, None) for group in tokens)
+    return PlannedSet(
+        plan=plan_items(groups, preferences, item_of),
+        tokenizing=None if tokens is None else tokens.report,
+        settings={
+            "limits": asdict(limits),
+            "rendering": None if renderer is None else asdict(renderer.rule),
+            "length_unit": "characters" if renderer is None else "tokens",
+        },
+    )
+
+
+def _place(conversation: Conversation) -> bytes:
+    return json.dumps([conversation.id, conversation.index]).encode()
+
+
+def _untokenized(preferences: Preferences) -> Iterator[tuple[TokenGroup, PreferenceGroup]]:
+    """What each group compares, with sequences that are empty."""
+    nothing = np.empty(0, dtype=np.int32)
+    for row, group in enumerate(preferences):
+        comparisons = group.comparisons
+        yield (
+            TokenGroup(
+                sequences=(nothing,) * len(group.completions),
+                num_prompt_tokens=0,
+                better=np.array([c.better for c in comparisons], dtype=np.int32),
+                worse=np.array([c.worse for c in comparisons], dtype=np.int32),
+                margin=np.array([c.margin for c in comparisons], dtype=np.float32),
+                weight=np.array([c.weight for c in comparisons], dtype=np.float32),
+                is_tie=np.array([c.is_tie for c in comparisons], dtype=np.bool_),
+                row=row,
+            ),
+            group,
+        )

@@ -1,0 +1,191 @@
+"""Requests to a reward server: as many at a time as it is asked for, repeated when the server is busy or away.
+
+Guarantees: a request is repeated where that can help (no connection, a timeout, 429, 5xx), never sooner than the
+server's ``Retry-After`` says; what it says otherwise is an error with its own words; answers come as they are ready,
+and the first error ends the run without waiting for requests that were not begun.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import httpx
+
+from plaudit.errors import PlauditError
+
+__all__ = ["API_KEY_VARIABLE", "Server", "as_completed"]
+
+API_KEY_VARIABLE = "PLAUDIT_API_KEY"
+"""The environment variable whose content is sent as a bearer token."""
+
+MAX_TRIES = 8
+"""Of one request (derived: with the pauses below, a server may be away for a minute)."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+"""Pauses double from the first to the longest (assumed)."""
+
+LONGEST_RETRY_AFTER_S = 600.0
+"""A server that asks for a longer pause than this is not waited for (assumed)."""
+
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed."""
+
+MAX_WORDS = 400
+"""Characters of a server's own words in an error."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Server:
+    """A server at an address; requests may be made from several threads at a time."""
+
+    def __init__(
+        self, url: str, *, timeout_s: float, concurrency: int, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """
+        Args:
+            url: Of the server, without a route.
+            timeout_s: How long an answer may take.
+            concurrency: Requests at a time.
+            sleep: Waits for so many seconds.
+        """
+        self.url = url.rstrip("/")
+        self.concurrency = concurrency
+        self.sleep = sleep
+        key = os.environ.get(API_KEY_VARIABLE)
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            timeout=httpx.Timeout(timeout_s, pool=None),
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            follow_redirects=True,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def find(self, path: str) -> Any:
+        """What a route says to GET, as JSON; None where there is no such route.
+
+        Raises:
+            PlauditError: No answer.
+        """
+        response = self._send("GET", path, None, "")
+        if response.status_code != httpx.codes.OK:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            return None
+
+    def post(self, path: str, body: Any, *, about: str) -> Any:
+        """A route's answer to a JSON body.
+
+        Args:
+            path: The route.
+            body: Of the request.
+            about: What the request is about, for errors.
+
+        Raises:
+            PlauditError: The server refuses, cannot be reached, or answers something that is no JSON.
+        """
+        response = self._send("POST", path, body, about)
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response, path, about)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise self._error(f"{path} answers no JSON: {response.text[:MAX_WORDS]!r}", about) from error
+
+    def _send(self, method: str, path: str, body: Any, about: str) -> httpx.Response:
+        pause = FIRST_PAUSE_S
+        for number in range(1, MAX_TRIES + 1):
+            is_last = number == MAX_TRIES
+            try:
+                response = self._client.request(method, self.url + path, json=body)
+            except httpx.TransportError as error:
+                if is_last:
+                    raise self._error(f"no answer from {path} ({_words_of(error)})", about) from error
+                asked = None
+            except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+                raise self._error(f"cannot be asked ({error})", about) from error
+            else:
+                if response.status_code not in BUSY or is_last:
+                    return response
+                asked = _retry_after(response)
+                if asked is not None and asked > LONGEST_RETRY_AFTER_S:
+                    return response
+            # Requests that failed together should not come back together.
+            own = pause * random.uniform(0.5, 1.0)
+            self.sleep(own if asked is None else max(asked, own))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
+
+    def _refusal(self, response: httpx.Response, path: str, about: str) -> PlauditError:
+        fixes = {
+            401: f"Set {API_KEY_VARIABLE} to the server's key.",
+            403: f"Set {API_KEY_VARIABLE} to the server's key.",
+            404: "Name the server's protocol: --protocol.",
+            413: "Give a server with a higher limit, or leave the longest out: --tokenizer and --max-length.",
+            429: "Ask less at a time: --concurrency.",
+            503: "Ask less at a time (--concurrency), or give the same command again later.",
+        }
+        return self._error(
+            f"{path} answers {response.status_code}: {response.text[:MAX_WORDS].strip() or 'nothing'}",
+            about,
+            fixes.get(response.status_code, "Look into the server's log."),
+        )
+
+    def _error(
+        self, what: str, about: str, fix: str = "Check the address, and that the server runs."
+    ) -> PlauditError:
+        return PlauditError(f"{what}{f', asked about {about}' if about else ''}", where=self.url, fix=fix)
+
+
+def as_completed(work: Callable[[T], R], parts: Iterable[T], num_threads: int) -> Iterator[tuple[T, R]]:
+    """Each part with what the work makes of it, as it is ready; twice as many parts are under way as threads.
+
+    The first error is raised, and work that was not begun is given up.
+    """
+    waiting = iter(parts)
+    under_way: dict[Future[R], T] = {}
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="plaudit-request") as threads:
+        try:
+            while True:
+                for part in waiting:
+                    under_way[threads.submit(work, part)] = part
+                    if len(under_way) >= 2 * num_threads:
+                        break
+                if not under_way:
+                    return
+                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield under_way.pop(future), future.result()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the server asks to wait: a number, or a date. (RFC 9110, 10.2.3)"""
+    text = response.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _words_of(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,108 @@
+"""plaudit bestofn with a model and with rewards made earlier."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stand_ins.folders import PAIRS
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten prompts with four answers each, of which some are right."""
+    path = tmp_path_factory.mktemp("samples") / "samples.jsonl"
+    records = [
+        {
+            "id": f"s{i}",
+            "prompt": PAIRS[i]["prompt"],
+            "samples": [
+                {"text": f"{PAIRS[4 * i + k]['chosen']}\nA: {(i + k) % 3}", "is_correct": (i + k) % 3 == 0}
+                for k in range(4)
+            ],
+        }
+        for i in range(10)
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def brute_force(rewards: list[float], quality: list[float], n: int) -> float:
+    picks = [
+        quality[max(subset, key=rewards.__getitem__)]
+        for subset in itertools.combinations(range(len(rewards)), n)
+    ]
+    return sum(picks) / len(picks)
+
+
+def test_curve_equals_brute_force_over_the_stored_rewards(
+    plaudit: Run, reward_model: Path, samples: Path, tmp_path: Path
+):
+    done = plaudit("bestofn", reward_model, "--samples", samples, "--output-dir", tmp_path / "out", "--quiet")
+    assert done.status == 0, done.err
+    assert "majority" in done.out and "oracle" in done.out and "KL" in done.out
+    lines = [json.loads(line) for line in (tmp_path / "out" / "rewards.jsonl").read_text().splitlines()]
+    result = json.loads((tmp_path / "out" / "bestofn.json").read_text())
+    assert [point["n"] for point in result["curve"]["points"]] == [1, 2, 4]
+    for point in result["curve"]["points"]:
+        expected = sum(brute_force(line["rewards"], line["quality"], point["n"]) for line in lines) / 10
+        assert point["picked"]["value"] == pytest.approx(expected)
+    assert sum(level["curve"]["num_prompts"] for level in result["difficulty"]) == 10
+    assert result["over_optimisation"]["largest_n"] == 4
+
+    again = plaudit("bestofn", tmp_path / "out", "--samples", samples, "--json")
+    assert again.status == 0, again.err
+    assert json.loads(again.out)["curve"] == result["curve"]
+
+
+def test_a_scored_file_gives_the_same_curve_as_the_model(
+    plaudit: Run, reward_model: Path, samples: Path, tmp_path: Path
+):
+    records = [json.loads(line) for line in samples.read_text().splitlines()]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(
+        "".join(
+            json.dumps({"prompt": r["prompt"], "completions": [s["text"] for s in r["samples"]]}) + "\n"
+            for r in records
+        )
+    )
+    scored = tmp_path / "scored.jsonl"
+    assert plaudit("score", reward_model, "--input", answers, "--output", scored, "--quiet").status == 0
+    by_model = plaudit("bestofn", reward_model, "--samples", samples, "--json", "--quiet", "--n", "1,3")
+    by_file = plaudit("bestofn", scored, "--samples", samples, "--json", "--quiet", "--n", "1,3")
+    assert by_file.status == 0, by_file.err
+    values = [
+        [point["picked"]["value"] for point in json.loads(done.out)["curve"]["points"]]
+        for done in (by_model, by_file)
+    ]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--n", "1,five"], "--n"),
+        (["--n", "9"], "from 1 to 4"),
+        (["--quality", "stars"], "no stars"),
+        (["--dtype", "int8"], "--dtype"),
+    ],
+)
+def test_a_wrong_choice_is_named_without_a_traceback(
+    plaudit: Run, reward_model: Path, samples: Path, words: list[str], said: str
+):
+    done = plaudit("bestofn", reward_model, "--samples", samples, *words)
+    assert done.status == 2 and said in done.err and "Traceback" not in done.err
+
+
+def test_rewards_of_other_samples_are_refused(plaudit: Run, samples: Path, tmp_path: Path):
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"prompt": "else", "completions": ["x"], "rewards": [1.0]}) + "\n")
+    done = plaudit("bestofn", other, "--samples", samples)
+    assert done.status == 2 and "no reward for 40" in done.err

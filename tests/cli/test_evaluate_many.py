@@ -1,0 +1,103 @@
+"""plaudit eval on several models, suites and data sets; models that are servers or files of rewards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plaudit.evaluation.folder import read_evaluation
+from stand_ins.folders import PAIRS, write_reward_model
+from stand_ins.reward_server import reward_of, serve
+
+Run = Callable[..., Any]
+
+SUBSETS = ("alpacaeval-easy", "llmbar-natural", "xstest-should-refuse", "hep-python")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of RewardBench's schema."""
+    path = tmp_path_factory.mktemp("bench") / "rb.jsonl"
+    rows = [{**pair, "subset": SUBSETS[i % 4], "id": str(i)} for i, pair in enumerate(PAIRS[:16])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_several_models_have_a_folder_each_and_stand_side_by_side(
+    plaudit: Run, reward_model: Path, pairs: Path, bench: Path, tmp_path: Path
+):
+    other = write_reward_model(tmp_path / "other", seed=1)
+    words = [
+        "--suite",
+        f"rewardbench={bench}",
+        "--data",
+        pairs,
+        "--limit",
+        "12",
+        "--output-dir",
+        tmp_path / "o",
+    ]
+    done = plaudit("eval", reward_model, other, *words)
+    assert done.status == 0, done.err
+    for name in (reward_model.name, "other"):
+        found = read_evaluation(tmp_path / "o" / name)
+        assert list(found.suites) == ["rewardbench", "pairs"]
+        assert len(found.suites["pairs"].rows) == 12
+        assert found.suites["rewardbench"].scores is not None
+    assert "Models" in done.out and "pairs: accuracy" in done.out and "Chat Hard" in done.out
+
+
+def test_the_same_command_again_scores_nothing(plaudit: Run, reward_model: Path, pairs: Path, tmp_path: Path):
+    words = ("eval", reward_model, "--data", pairs, "--limit", "6", "--output-dir", tmp_path)
+    first = plaudit(*words)
+    again = plaudit(*words)
+    assert first.status == again.status == 0
+    assert "12 of 12 sequences were scored before" in again.err
+    assert "12 of 12 sequences" not in first.err
+
+
+def test_a_server_is_a_model(plaudit: Run, pairs: Path, tmp_path: Path):
+    with serve("vllm-classify") as server:
+        done = plaudit("eval", server.url, "--data", pairs, "--transcripts", "text", "--output-dir", tmp_path)
+    assert done.status == 0, done.err
+    right = sum(reward_of(p["chosen"]) > reward_of(p["rejected"]) for p in PAIRS)
+    assert read_evaluation(tmp_path).suites["pairs"].result["metrics"]["accuracy"]["value"] == right / len(
+        PAIRS
+    )
+
+
+def test_a_file_of_rewards_is_a_model(plaudit: Run, pairs: Path, tmp_path: Path):
+    rows = [
+        {"prompt": p["prompt"], "completions": [p["chosen"], p["rejected"]], "rewards": [i % 2, 0.5]}
+        for i, p in enumerate(PAIRS)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--data", pairs, "--transcripts", "text", "--quiet")
+    assert "0.500" in plaudit("eval", path, *words).out
+    assert "0.500" in plaudit("eval", "--rewards", path, *words).out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--suite", "rewardbenhc"], "rewardbench2"),
+        ([], "--suite or --data"),
+        (["--protocol", "grpc"], "vllm-classify"),
+        (["--concurrency", "0"], "--concurrency"),
+    ],
+)
+def test_a_wrong_choice_is_named(plaudit: Run, pairs: Path, words: list[str], said: str):
+    data = ["--data", pairs] if words and words[0] != "--suite" else []
+    done = plaudit("eval", "http://127.0.0.1:9", *data, *words)
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith("error: ") and said in done.err
+
+
+def test_nothing_to_evaluate_is_said(plaudit: Run, pairs: Path):
+    done = plaudit("eval", "--data", pairs)
+    assert done.status == 2 and "Name a model, a server or --rewards" in done.err

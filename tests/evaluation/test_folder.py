@@ -1,0 +1,115 @@
+"""The folder of an evaluation: names, what is read, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plaudit.errors import PlauditError
+from plaudit.evaluation import evaluate
+from plaudit.evaluation.folder import find_evaluations, folder_names, prepare_folder, read_evaluation
+from plaudit.evaluation.margins import margin_histogram
+from plaudit.evaluation.rewards_file import FileSource
+from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.preferences import Preferences, read_preferences
+
+RECORDS = [
+    {"prompt": "2+2?", "chosen": "4", "rejected": "5"},
+    {"prompt": "3+3?", "chosen": "6", "rejected": "7"},
+]
+
+
+@pytest.fixture
+def preferences() -> Preferences:
+    return read_preferences(RECORDS, progress=False)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FileSource:
+    path = tmp_path / "rewards.jsonl"
+    rows = [
+        {"prompt": r["prompt"], "completion": r[s], "reward": float(r[s])}
+        for r in RECORDS
+        for s in ("chosen", "rejected")
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return FileSource(path)
+
+
+def test_names_are_short_and_all_different():
+    paths = [
+        "data/test.jsonl.gz",
+        "more/test.jsonl",
+        "data/test.parquet",
+        "org/name@split",
+        "a b/c?.json",
+        "./",
+    ]
+    assert folder_names(paths) == ["data-test", "more-test", "data-test-2", "name-split", "c", "data"]
+
+
+def test_rows_texts_and_scores_are_read_from_the_folder(source, preferences, tmp_path: Path):
+    run = evaluate_suites(
+        source,
+        [EvaluationSet(name="sums", preferences=preferences)],
+        output_dir=tmp_path / "o",
+        progress=False,
+    )
+    found = read_evaluation(tmp_path / "o")
+    stored = found.suites["sums"]
+    assert (found.model, stored.scores) == (run.model, None)
+    np.testing.assert_array_equal(stored.rows.margin, [-1.0, -1.0])
+    assert stored.texts()["text_better"].to_pylist() == ["4", "6"]
+    assert found.summary["headlines"]["sums"]["value"] == 0.0
+    assert found.summary["schema_version"] == 2
+
+
+def test_the_folder_of_the_python_function_is_an_evaluation_of_one_set(source, preferences, tmp_path: Path):
+    evaluate(source, preferences, output_dir=tmp_path / "o", name="sums", model="M", progress=False)
+    found = read_evaluation(tmp_path / "o")
+    assert (found.model, list(found.suites)) == ("M", ["sums"])
+
+
+def test_evaluations_are_found_below_a_folder_and_their_sets_are_not(source, preferences, tmp_path: Path):
+    sets = [EvaluationSet(name="sums", preferences=preferences)]
+    for name in ("b", "a/deep"):
+        evaluate_suites(source, sets, output_dir=tmp_path / "o" / name, progress=False)
+    assert find_evaluations(tmp_path / "o") == [tmp_path / "o" / "a" / "deep", tmp_path / "o" / "b"]
+    with pytest.raises(PlauditError, match=r"Name one of its folders: deep, b"):
+        read_evaluation(tmp_path / "o")
+
+
+def test_while_a_run_goes_on_its_folder_is_no_whole_evaluation(source, preferences, tmp_path: Path):
+    sets = [EvaluationSet(name="sums", preferences=preferences)]
+    evaluate_suites(source, sets, output_dir=tmp_path / "o", progress=False)
+    assert prepare_folder(tmp_path / "o", None, source.name, overwrite=False) == ["sums"]
+    with pytest.raises(PlauditError, match="no whole evaluation"):
+        read_evaluation(tmp_path / "o")
+
+
+def test_a_later_schema_is_refused(source, preferences, tmp_path: Path):
+    evaluate_suites(
+        source, [EvaluationSet(name="sums", preferences=preferences)], output_dir=tmp_path, progress=False
+    )
+    path = tmp_path / "results.json"
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
+    with pytest.raises(PlauditError, match="schema version 3; this plaudit reads version 2"):
+        read_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_histogram_counts_every_margin_and_no_bin_has_both_signs(seed: int):
+    generator = np.random.default_rng(seed)
+    margin = np.round(generator.normal(0.3, 10.0 ** generator.integers(-3, 3), size=500), 3)
+    found = margin_histogram(margin)
+    assert sum(found.counts) == 500 and len(found.edges) == len(found.counts) + 1 <= 61
+    below = [count for count, edge in zip(found.counts, found.edges, strict=False) if edge < -1e-12]
+    assert sum(below) == np.count_nonzero(margin < 0)
+
+
+def test_a_histogram_of_nothing_or_of_ties_is_fine():
+    assert margin_histogram(np.empty(0)).counts == ()
+    assert margin_histogram(np.zeros(3)).counts == (3,)

@@ -1,0 +1,121 @@
+"""Rewards of a file: found by text, by id and by key; what is missing or disagrees is an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from plaudit.errors import PlauditError
+from plaudit.evaluation.conversations import conversation_key
+from plaudit.evaluation.rewards_file import FileSource
+from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.preferences import read_preferences
+
+PAIRS = [
+    {"id": "a", "prompt": "2+2?", "chosen": "4", "rejected": "5"},
+    {"id": "b", "prompt": "3+3?", "chosen": "6", "rejected": "7"},
+]
+BY_TEXT = [
+    {"prompt": "2+2?", "completion": "4", "reward": 1.5},
+    {"prompt": "2+2?", "completion": "5", "reward": -0.5},
+    {"prompt": "3+3?", "completions": ["6", "7"], "rewards": [0.25, 0.5]},
+]
+MARGINS = [2.0, -0.25]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def margins(path: Path, records: list[dict[str, Any]] = PAIRS) -> list[float]:
+    sets = [EvaluationSet(name="data", preferences=read_preferences(records, progress=False))]
+    return evaluate_suites(FileSource(path), sets, progress=False).results["data"].rows.margin.tolist()
+
+
+def test_rewards_are_found_by_text_as_score_writes_them(tmp_path: Path):
+    assert margins(write(tmp_path / "r.jsonl", BY_TEXT)) == MARGINS
+
+
+def test_rewards_are_found_by_id_and_place(tmp_path: Path):
+    rows = [
+        {"id": "b", "completion": 1, "reward": 0.5},
+        {"id": "b", "completion": 0, "reward": 0.25},
+        {"id": "a", "rewards": [1.5, -0.5]},
+    ]
+    assert margins(write(tmp_path / "r.jsonl", rows)) == MARGINS
+
+
+def test_rewards_are_found_by_key(tmp_path: Path):
+    texts = {("2+2?", "4"): 1.5, ("2+2?", "5"): -0.5, ("3+3?", "6"): 0.25, ("3+3?", "7"): 0.5}
+    rows = [{"key": conversation_key(*pair).hex(), "reward": reward} for pair, reward in texts.items()]
+    assert margins(write(tmp_path / "r.jsonl", rows)) == MARGINS
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_tables_are_read_too(tmp_path: Path, ending: str):
+    rows = [
+        *BY_TEXT[:2],
+        *({"prompt": "3+3?", "completion": c, "reward": r} for c, r in (("6", 0.25), ("7", 0.5))),
+    ]
+    table, path = pa.Table.from_pylist(rows), tmp_path / f"r.{ending}"
+    if ending == "csv":
+        pyarrow.csv.write_csv(table, path)
+        # Texts that look like numbers are texts all the same.
+        assert '"4"' in path.read_text()
+    else:
+        pyarrow.parquet.write_table(table, path)
+    assert margins(path) == MARGINS
+
+
+def test_messages_are_found_whether_the_answer_is_written_as_text_or_as_a_turn(tmp_path: Path):
+    prompt = [{"role": "user", "content": "2+2?"}]
+    turn = [{"role": "assistant", "content": "4"}]
+    record = {"prompt": prompt, "chosen": turn, "rejected": [{"role": "assistant", "content": "5"}]}
+    rows = [
+        {"prompt": prompt, "completion": turn, "reward": 2.0},
+        {"prompt": prompt, "completion": "5", "reward": 1.0},
+    ]
+    assert margins(write(tmp_path / "r.jsonl", rows), [record]) == [1.0]
+
+
+def test_equal_texts_of_two_records_keep_their_own_rewards_by_id(tmp_path: Path):
+    records = [PAIRS[0], {**PAIRS[0], "id": "b"}]
+    rows = [{"id": "a", "rewards": [1.0, 0.0]}, {"id": "b", "rewards": [0.0, 3.0]}]
+    assert margins(write(tmp_path / "r.jsonl", rows), records) == [1.0, -3.0]
+
+
+def test_a_missing_reward_is_an_error_that_counts_and_names_the_first(tmp_path: Path):
+    with pytest.raises(
+        PlauditError, match=r"no reward for 2 of 4 conversations.*completion 0 of the record 'b'"
+    ):
+        margins(write(tmp_path / "r.jsonl", BY_TEXT[:2]))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({**BY_TEXT[0], "reward": 9.0}, "another than that of an earlier row, 1.5"),
+        ({**BY_TEXT[1], "reward": float("nan")}, "not finite"),
+        ({**BY_TEXT[1], "reward": None}, "not finite"),
+        ({"prompt": "p", "completions": ["a"], "rewards": [1.0, 2.0]}, "2 rewards for 1 completions"),
+        ({"id": "a", "reward": 1.0}, "which of the record's completions"),
+        ({"reward": 1.0}, "of which conversation"),
+        ({"key": "abc", "reward": 1.0}, "32 hex digits"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any], said: str):
+    with pytest.raises(PlauditError, match=said) as caught:
+        FileSource(write(tmp_path / "r.jsonl", [*BY_TEXT, row]))
+    assert "r.jsonl:4" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path):
+    with pytest.raises(PlauditError, match="no such file"):
+        FileSource(tmp_path / "r.jsonl")
