@@ -52,7 +52,9 @@ def _native_rewards(answer: Any) -> list[float]:
 def _classify_body(model: str | None, items: Sequence[Any]) -> Body:
     """Items are all token ids, or one conversation as messages."""
     are_messages = _is_messages(items[0])
-    what: Body = {"messages": items[0], "add_generation_prompt": False} if are_messages else {"input": list(items)}
+    what: Body = (
+        {"messages": items[0], "add_generation_prompt": False} if are_messages else {"input": list(items)}
+    )
     return _with_model(model, {**what, "use_activation": False})
 
 

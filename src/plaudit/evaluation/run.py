@@ -211,7 +211,7 @@ def _result(
     return EvaluationResult(
         name=part.name,
         model=model,
-        metrics=compute_metrics(rows, ties=ties),
+        metrics=compute_metrics(rows, ties=ties, preferences=preferences),
         suite_scores=scores,
         margins=margin_histogram(rows.margin[rows.is_decided]),
         rows=rows,
