@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from plaudit.cli import demo, evaluate, plan, score, train
+from plaudit.cli import calibrate, convert, demo, evaluate, inspect, merge, plan, score, train
 
 __all__ = ["app"]
 
@@ -48,4 +48,8 @@ train.register(app)
 plan.register(app)
 evaluate.register(app)
 score.register(app)
+calibrate.register(app)
+merge.register(app)
+convert.register(app)
+inspect.register(app)
 demo.register(app)

@@ -9,12 +9,21 @@ from typing import Annotated
 import typer
 
 from plaudit.cli.console import messages, results, set_up_output
+from plaudit.cli.model_options import (
+    Attention,
+    Combine,
+    Device,
+    Dtype,
+    HeadKey,
+    MaxTokensPerPass,
+    Models,
+    UwoCoefficient,
+)
 from plaudit.cli.running import interruptible
 
 __all__ = ["evaluate", "register"]
 
 DATA = "Data"
-MODEL = "Model"
 
 HELP = (
     "Measure how well a reward model agrees with comparisons it has not seen.\n\n"
@@ -26,10 +35,7 @@ HELP = (
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False),
-    ],
+    models: Models,
     data: Annotated[
         list[str],
         typer.Option(help="Comparisons: a file, folder, glob or hub id. Repeatable.", show_default=False),
@@ -69,37 +75,22 @@ def evaluate(
     on_bad_record: Annotated[
         str, typer.Option(help="error or skip, which writes them down.", rich_help_panel=DATA)
     ] = "error",
-    attention: Annotated[
-        str, typer.Option(help="auto, sdpa, flex, varlen or padded.", rich_help_panel=MODEL)
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL
-        ),
-    ] = "auto",
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"
-        ),
-    ] = None,
-    max_tokens_per_pass: Annotated[
-        int | None,
-        typer.Option(
-            help="Computed tokens in one pass: bounds memory.",
-            rich_help_panel=MODEL,
-            show_default="by device",
-        ),
-    ] = None,
+    combine: Combine = None,
+    uwo_coefficient: UwoCoefficient = None,
+    head_key: HeadKey = None,
+    attention: Attention = "auto",
+    dtype: Dtype = "auto",
+    device: Device = None,
+    max_tokens_per_pass: MaxTokensPerPass = None,
 ) -> None:
     """Measure how well a reward model agrees with comparisons; `HELP` is its page."""
     set_up_output(quiet=quiet)
     with interruptible("Nothing was written; give the same command again."):
-        from plaudit.cli.loading import load_scorer
+        from plaudit.cli.loading import load_scorers
         from plaudit.cli.reading import ReadOptions, parse_columns, read_sources
         from plaudit.evaluation import evaluate as run_evaluation
         from plaudit.preferences.holdout import first_groups
+        from plaudit.scoring import EnsembleScorer
         from plaudit.tokens import LengthLimits
 
         limits = LengthLimits(max_length=max_length, on_overlength=on_overlength)
@@ -111,7 +102,18 @@ def evaluate(
         )
         for problem in options.problems():
             raise problem
-        scorer = load_scorer(model, attention, dtype, device, max_tokens_per_pass)
+        scorer = load_scorers(
+            models,
+            attention,
+            dtype,
+            device,
+            max_tokens_per_pass,
+            head_key=head_key,
+            combine=combine,
+            uwo_coefficient=uwo_coefficient,
+        )
+        if isinstance(scorer, EnsembleScorer):
+            scorer.check_one_rendering()  # before the data are read
         if options.transcripts == "auto":
             options = replace(options, transcripts=scorer.transcripts)
         bad_records = output_dir / "bad-records.jsonl" if output_dir is not None else None
@@ -130,7 +132,6 @@ def evaluate(
             output_dir=output_dir,
             progress=not quiet,
             name=", ".join(data),
-            model=model,
         )
         result.print(results())
         if output_dir is not None and not quiet:

@@ -28,16 +28,27 @@ __all__ = ["SequenceScorer", "evaluate"]
 
 @runtime_checkable
 class SequenceScorer(Protocol):
-    """Anything that gives a reward to token sequences: `plaudit.scoring.Scorer`, or a stand-in for it."""
+    """Anything that gives a reward to token sequences: `plaudit.scoring.Scorer`, an ensemble of them, or a stand-in."""
 
-    renderer: Renderer
-    """How its model wants conversations rendered."""
-    name: str
-    """What to call it in results; may be empty."""
-    num_tokens_given: int
-    """Tokens of all sequences given so far."""
-    num_tokens_computed: int
-    """Tokens that went through the model so far."""
+    @property
+    def renderer(self) -> Renderer:
+        """How its model wants conversations rendered."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What to call it in results; may be empty."""
+        ...
+
+    @property
+    def num_tokens_given(self) -> int:
+        """Tokens of all sequences given so far."""
+        ...
+
+    @property
+    def num_tokens_computed(self) -> int:
+        """Tokens that went through the model so far."""
+        ...
 
     def score_sequences(
         self, sequences: Sequence[np.ndarray], *, description: str = ..., progress: bool = ...

@@ -36,6 +36,7 @@ from plaudit.training.batch import PreferenceBatch, PreferencePass, TreeCollator
 from plaudit.training.config import RewardConfig
 from plaudit.training.counts import RunCounts
 from plaudit.training.data import GroupDataset, require_terms
+from plaudit.training.evaluating_trainer import EvaluatingTrainer
 from plaudit.training.guards import FiniteGuard, group_namer
 from plaudit.training.guide import warn_of_settings
 from plaudit.training.interruption import Interruption
@@ -301,6 +302,8 @@ class RewardTrainer(EvaluatingTrainer):
             record=self.recorder.model_record(args, self.step_of_weights),
             state_dict=state_dict,
             merge=args.merge_adapter and not is_checkpoint,
+            head="score" if is_checkpoint else args.head,  # what a resumed run reads
+            value_head_format=args.value_head_format,
         )
         torch.save(args, folder / "training_args.bin")
         if folder.resolve() == Path(cast(str, args.output_dir)).resolve():
