@@ -24,7 +24,7 @@ demo: install    ## the whole story offline, from nothing, in minutes: data, tra
 	$(BIN)/plaudit demo
 
 test: install    ## all tests
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 check: install   ## style, types, one-way imports
 	$(BIN)/ruff check .

@@ -17,8 +17,7 @@ from transformers import AutoModelForSequenceClassification
 
 from plaudit.cli.launching import num_to_launch
 from plaudit.errors import PlauditError
-
-pytestmark = pytest.mark.xdist_group("launching")
+from plaudit.training.parallel import prepare_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "launch"
 PROGRAM = Path(sys.executable).with_name("plaudit")
@@ -127,3 +126,58 @@ def test_a_process_that_a_launcher_started_starts_no_others(
 def test_less_than_one_process_is_an_error() -> None:
     with pytest.raises(PlauditError, match="0 processes"):
         num_to_launch(0)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_command_reaches_all_processes_and_they_say_how_it_ends(
+    base: Path, pairs: Path, tmp_path: Path, number: signal.Signals, expected: int
+) -> None:
+    words = [PROGRAM, "train", "--num-processes", 2, "--model", base, "--data", pairs, *SMALL]
+    words += ["--max-steps", 100_000, "--save-steps", 5, "--output-dir", tmp_path / "run"]
+    process = start(words)
+    while process.poll() is None and not (tmp_path / "run" / "checkpoint-5").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    status, err = finish(process)
+    assert status == expected, err[-3000:]
+    assert "Traceback" not in err and "first to fail" not in err
+    assert ("is saved; the same command goes on from it" in " ".join(err.split())) == (expected == 143)
+
+
+def test_srun_that_starts_the_same_run_several_times_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+    with pytest.raises(PlauditError, match=r"8 times.*torchrun"):
+        num_to_launch(None)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # torchrun under srun
+    assert num_to_launch(None) == 1
+
+
+@pytest.mark.parametrize(("seconds_left", "is_queued_again"), [(100, True), (5_000, False)])
+def test_the_job_is_queued_again_where_its_time_was_up_and_not_where_it_failed(
+    tmp_path: Path, seconds_left: int, is_queued_again: bool
+) -> None:
+    for name, text in (
+        ("scontrol", f'echo "$@" >> {tmp_path}/said\necho 127.0.0.1\n'),
+        ("srun", "exit 1\n"),
+    ):
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}")
+        (tmp_path / name).chmod(0o755)
+    given = {"MODEL": "base", "DATA": "pairs", "OUTPUT_DIR": tmp_path / "run", "PARALLEL": "ddp"}
+    given |= {"SLURM_JOB_NUM_NODES": 2, "SLURM_JOB_ID": 7, "SLURM_JOB_NODELIST": "node-[0-1]"}
+    given |= {"SLURM_SUBMIT_DIR": EXAMPLES.parents[1], "SLURM_JOB_END_TIME": int(time.time()) + seconds_left}
+    status, _ = finish(start(["bash", EXAMPLES / "slurm.sbatch"], PATHS=[str(tmp_path)], **given))
+    assert status == 1
+    assert ("requeue 7" in (tmp_path / "said").read_text()) == is_queued_again
+
+
+def test_an_engine_in_one_process_leaves_nothing_that_looks_like_a_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "to be put back")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PLAUDIT_ALONE_PORT", "to be put back")
+    prepare_environment("fsdp2", use_cpu=True)
+    assert os.environ["LOCAL_RANK"] == "0"
+    assert num_to_launch(2) == 2, "a command that a script or notebook starts later"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +42,13 @@ def test_every_recipe_is_tested():
     assert sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")) == sorted(NUM_PARAMETERS)
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(NUM_PARAMETERS) if "deepspeed" in content(name)])
-def test_the_deepspeed_file_is_there_and_leaves_every_number_to_the_recipe(name: str):
-    path = ROOT / content(name)["deepspeed"]
-    settings = json.loads(path.read_text())
-    assert settings["zero_optimization"]["stage"] == 3
-    # Without it the saved folder would hold empty tensors.
-    assert settings["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
-    batch = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-    assert {settings[key] for key in (*batch, "gradient_clipping")} == {"auto"}
-    assert (
-        "optimizer" not in settings and "scheduler" not in settings
-    )  # the Trainer's, with the recipe's values
-
-
 @each_recipe
 def test_the_comment_says_how_to_run_it_and_what_is_whose(name: str):
     text = comment(name)
     assert f"train --config recipes/{name}.yaml" in text
     for word in ("# Source  ", "# Ours  ", "# Hardware  "):
         assert word in text
-    if "deepspeed" in content(name):
+    if "parallel" in content(name):
         assert "torchrun" in text
 
 

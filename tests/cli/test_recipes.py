@@ -21,13 +21,11 @@ from plaudit.cli.train_options import TrainOptions
 from stand_ins.folders import write_causal_model
 from stand_ins.tokenizers import CHATML_TEMPLATE, LLAMA3_LIKE_TEMPLATE
 
-pytestmark = pytest.mark.xdist_group("recipes")  # each recipe is trained once
-
 Record = dict[str, Any]
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 BASES = {"llama": LLAMA3_LIKE_TEMPLATE, "chatml": CHATML_TEMPLATE, "plain": None}
-OVERRIDDEN = {"model", "data", "eval_data", "output_dir", "max_steps", "use_cpu", "deepspeed"}
+OVERRIDDEN = {"model", "data", "eval_data", "output_dir", "max_steps", "use_cpu", "parallel"}
 
 
 def turn(role: str, content: str) -> Record:
@@ -127,7 +125,7 @@ def train_recipe(tmp_path_factory: pytest.TempPathFactory, bases: dict[str, Path
             words = ["train", "--config", FOLDER / f"{name}.yaml", "--output-dir", folder / name, "--quiet"]
             words += ["--model", bases[stand_in.base], "--data", data, "--eval-data", eval_data]
             words += ["--max-steps", "2", "--use-cpu", "true"]
-            words += ["--deepspeed", "none"] if "deepspeed" in content(name) else []
+            words += ["--parallel", "none"] if "parallel" in content(name) else []
             assert main([str(word) for word in words]) == 0
             done[name] = folder / name
         return done[name]

@@ -16,10 +16,12 @@ RUN = {"model": "base", "data": ["a.jsonl"], "learning_rate": 1e-4, "max_length"
 
 
 def start_run(folder: Path, *steps: int, settings: dict[str, object] = RUN) -> None:
+    folder.mkdir(exist_ok=True)
     write_run_file(folder, run_file_text(settings, {}, {}))
     for step in steps:
         checkpoint = folder / f"checkpoint-{step}"
         checkpoint.mkdir()
+        (checkpoint / "optimizer.pt").touch()
         (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step}))
 
 
@@ -124,3 +126,34 @@ def test_a_checkpoint_is_taken_by_its_path(tmp_path: Path):
 def test_a_setting_of_transformers_own_type_is_written_as_its_word():
     text = run_file_text({"debug": [DebugOption.UNDERFLOW_OVERFLOW]}, {}, {})
     assert yaml.safe_load(text)["debug"] == ["underflow_overflow"]
+
+
+def test_tokens_of_a_run_that_was_killed_before_it_began_are_no_run(tmp_path: Path):
+    (tmp_path / "_data").mkdir()
+    assert find_start(tmp_path, RUN, resume="auto", overwrite=False) is None
+
+
+def test_a_checkpoint_that_was_about_to_be_replaced_is_found(tmp_path: Path):
+    start_run(tmp_path, 5)
+    (tmp_path / "_saving").mkdir()
+    (tmp_path / "checkpoint-5").rename(tmp_path / "_saving" / "replaced-checkpoint-5")
+    assert find_start(tmp_path, RUN, resume="auto", overwrite=False) == tmp_path / "checkpoint-5"
+
+
+def test_overwrite_leaves_no_checkpoint_that_was_about_to_be_replaced(tmp_path: Path):
+    start_run(tmp_path, 5)
+    (tmp_path / "_saving").mkdir()
+    (tmp_path / "checkpoint-5").rename(tmp_path / "_saving" / "replaced-checkpoint-5")
+    assert find_start(tmp_path, RUN | {"seed": 1}, resume="auto", overwrite=True) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_short_batches_are_dropped_another_division_of_a_step_is_another_run(tmp_path: Path):
+    run = RUN | {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+    other = RUN | {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    start_run(tmp_path / "keeps", 5, settings=run)
+    assert find_start(tmp_path / "keeps", other, resume="auto", overwrite=False) is not None
+    drops = {"dataloader_drop_last": True}
+    start_run(tmp_path / "drops", 5, settings=run | drops)
+    with pytest.raises(PlauditError, match="8 groups in a step there"):
+        find_start(tmp_path / "drops", other | drops, resume="auto", overwrite=False)

@@ -49,14 +49,17 @@ def test_ddp_reduces_float32_gradients_once_a_step():
 
 def test_fsdp2_gathers_weights_twice_and_scatters_gradients_in_every_pass():
     done = planned("fsdp2", 8, passes=3)
-    assert (done.all_gather_bytes, done.reduce_scatter_bytes) == (3 * 2 * 2e9, 3 * 2e9)
+    # Weights in 16 bits, gradients in 32.
+    assert (done.all_gather_bytes, done.reduce_scatter_bytes) == (3 * 2 * 2e9, 3 * 4e9)
     assert done.all_reduce_bytes == 0
 
 
-@pytest.mark.parametrize("engine", ["zero1", "zero2"])
-def test_zero_1_and_2_scatter_gradients_and_gather_weights_once_a_step(engine: str):
+@pytest.mark.parametrize(("engine", "num_times"), [("zero1", 1), ("zero2", 3)])
+def test_zero_1_and_2_gather_weights_once_a_step_and_divided_gradients_cannot_wait(
+    engine: str, num_times: int
+):
     done = planned(engine, 8, passes=3)
-    assert (done.all_gather_bytes, done.reduce_scatter_bytes) == (2e9, 2e9)
+    assert (done.all_gather_bytes, done.reduce_scatter_bytes) == (2e9, num_times * 2e9)
 
 
 def test_beyond_a_machine_its_network_cards_count():

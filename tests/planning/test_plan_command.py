@@ -22,7 +22,7 @@ def run() -> Callable[..., Result]:
     app = typer.Typer()
     app.callback()(lambda: None)
     plan.register(app)
-    return lambda *words: CliRunner().invoke(app, ["plan", *map(str, words)])
+    return lambda *words: CliRunner().invoke(app, ["plan", *map(str, words)], env={"COLUMNS": "240"})
 
 
 def as_json(done: Result) -> dict[str, Any]:

@@ -51,7 +51,6 @@ def test_tokens_and_steps_are_exactly_those_of_the_run(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("several-processes")
 def test_tokens_and_steps_are_exactly_those_of_a_run_on_two_processes(
     model: Path, pairs: Path, settings: Callable[..., Any], prepared: Callable[..., Any], tmp_path: Path
 ):

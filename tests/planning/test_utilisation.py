@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from plaudit.planning.gpus import GPUS
 from plaudit.planning.utilisation import ASSUMED_UTILISATION, find_utilisation
 
@@ -27,8 +29,14 @@ def test_the_row_of_the_nearest_size_is_taken_and_named(tmp_path: Path):
     row = found("h200", table)
     assert row.share == 0.47
     assert row.source == "measured: results.csv line 3 (2026-12-01, 8b on hh-rlhf, plaudit flex)"
-    assert found("h200", table, checkpointing=True).share == 0.44
     assert found("h200", table, num_parameters=900_000_000).share == 0.31
+
+
+def test_of_a_row_with_checkpointing_what_is_computed_again_counts(tmp_path: Path):
+    # The row counts 6 operations per parameter and token, the plan divides 8 by the share.
+    table = tmp_path / "results.csv"
+    table.write_text(ROWS)
+    assert found("h200", table, checkpointing=True).share == pytest.approx(0.44 * 8 / 6)
 
 
 def test_without_a_row_of_the_gpu_it_is_assumed_and_says_so(tmp_path: Path):

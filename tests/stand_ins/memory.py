@@ -25,13 +25,14 @@ class _Limited(torch.autograd.Function):
         return grad, None
 
 
-def limit_memory(layer: nn.Module, max_tokens: int, *, where: str) -> list[int]:
+def limit_memory(layer: nn.Module, max_tokens: int, *, where: str, after: int = 0) -> list[int]:
     """Let a layer [batch, tokens, hidden] fail above ``max_tokens``; returns the tokens of each of its passes.
 
     Args:
         layer: The first of several, so that in the backward part the gradients of the others are there already.
         max_tokens: The most that goes through.
         where: forward or backward.
+        after: Passes that find enough memory, before it is short.
     """
     passes: list[int] = []
 
@@ -39,6 +40,8 @@ def limit_memory(layer: nn.Module, max_tokens: int, *, where: str) -> list[int]:
         num_tokens = args[0].shape[1]
         if torch.is_grad_enabled():
             passes.append(num_tokens)
+        if len(passes) <= after:
+            return None
         if where == "forward":
             if num_tokens > max_tokens:
                 raise torch.OutOfMemoryError(f"no memory for {num_tokens} tokens")

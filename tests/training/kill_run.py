@@ -1,8 +1,9 @@
 """Run by the tests: train with an engine, continuing from the last whole checkpoint; kill yourself where told.
 
 Moments to kill at: ``step:7`` (after that step), ``file:12`` (before the twelfth file or folder is made, renamed or
-removed in the run's folder), ``save:0.004`` (so many seconds into the writing of a checkpoint), ``sigterm:5`` (not a
-kill: the signal of a scheduler, in that step).
+removed in the run's folder), ``change:os.rename|checkpoint-4|1`` (so many changes after the one that is named by its
+event and the end of its path; 0 is before it), ``save:0.004`` (so many seconds into the writing of a checkpoint),
+``sigterm:5`` (not a kill: the signal of a scheduler, in that step).
 """
 
 from __future__ import annotations
@@ -57,10 +58,30 @@ class Slow(TrainerCallback):
         time.sleep(self.seconds)
 
 
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+
+
+def kill_at_change(event: str, ending: str, num_after: int) -> None:
+    """Die so many changes after the first one of an event at a path that ends so; the interpreter tells of each."""
+    num_left: int | None = None
+
+    def hook(name: str, args: tuple[Any, ...]) -> None:
+        nonlocal num_left
+        if name not in CHANGES:
+            return
+        if num_left is not None:
+            num_left -= 1
+        elif name == event and str(args[0]).endswith(ending):
+            num_left = num_after
+        if num_left == 0:
+            die()
+
+    sys.addaudithook(hook)
+
+
 def kill_at_file(number: int, folder: str) -> None:
     """Die before the n-th change in a folder, or in one of its name beside it; the interpreter tells of each."""
     name = Path(folder).name
-    changes = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
     seen = 0
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
@@ -68,7 +89,7 @@ def kill_at_file(number: int, folder: str) -> None:
         if not args:
             return
         writes = event == "open" and isinstance(args[1], str) and args[1][:1] in "wax"
-        if (writes or event in changes) and name in str(args[0]):
+        if (writes or event in CHANGES) and name in str(args[0]):
             seen += 1
             if seen == number:
                 die()
@@ -132,6 +153,9 @@ def main(model: str, output: str, engine: str, moment: str, rank: str, max_steps
     print(f"from {checkpoint and checkpoint.name}", flush=True)
     if mine and kind == "file":
         kill_at_file(int(when), output)
+    if mine and kind == "change":
+        event, ending, num_after = when.split("|")
+        kill_at_change(event, ending, int(num_after))
     if mine and kind == "save":
         kill_in_save(float(when))
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -8,10 +8,11 @@ from plaudit import RewardConfig, RewardTrainer
 from plaudit.errors import PlauditError
 
 
-def main(model: str, data: str, output: str) -> None:
+def main(model: str, data: str, output: str, engine: str) -> None:
     """Train; status 3 when the trainer refused."""
     args = RewardConfig(
         output,
+        parallel=engine,
         per_device_train_batch_size=4,
         max_steps=4,
         train_sampling_strategy="sequential",

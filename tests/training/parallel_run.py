@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
@@ -26,9 +27,16 @@ NUM_STEPS = 20
 
 
 class AtStart(TrainerCallback):
-    """Notes, once the engine has the model, how it is held and which head it starts from."""
+    """Notes, once the engine has the model, how it is held and which head it starts from; and gradients that wait."""
 
     trainer: RewardTrainer
+    num_whole_gradients = 0
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        for module in self.trainer._reward_model().modules():
+            units = module._get_fsdp_state()._fsdp_param_groups if isinstance(module, FSDPModule) else ()
+            waiting = [p.unsharded_accumulated_grad for unit in units for p in unit.fsdp_params]
+            self.num_whole_gradients += sum(grad is not None for grad in waiting)
 
     def on_train_begin(self, args, state, control, **kwargs):
         trainer = self.trainer
@@ -107,11 +115,13 @@ def run(job: dict[str, Any], num_processes: int) -> None:
         "history": trainer.state.log_history,
         "head": start.head,
         "engine": start.engine,
+        "num_whole_gradients": start.num_whole_gradients,
         "rewards": rewards.tolist(),
         **start.held,
     }
     Path(f"{job['output']}.{trainer.args.process_index}.json").write_text(json.dumps(seen))
     trainer.save_model()
+    trainer.save_model(f"{job['output']}-again")
 
 
 def main(jobs: str) -> None:

@@ -14,6 +14,7 @@ def write_checkpoint(run: Path, step: int, state: str | None) -> Path:
     folder.mkdir(parents=True)
     if state is not None:
         (folder / "trainer_state.json").write_text(state)
+    (folder / "optimizer.pt").touch()
     return folder
 
 
@@ -37,3 +38,9 @@ def test_a_folder_without_checkpoints_has_none(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-best").mkdir()
     assert last_whole_checkpoint(tmp_path) is None
     assert last_whole_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_checkpoint_of_the_model_only_is_not_gone_on_from(tmp_path: Path) -> None:
+    whole = write_checkpoint(tmp_path, 10, '{"global_step": 10}')
+    (write_checkpoint(tmp_path, 20, '{"global_step": 20}') / "optimizer.pt").unlink()
+    assert last_whole_checkpoint(tmp_path) == whole

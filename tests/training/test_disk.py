@@ -17,8 +17,6 @@ from stand_ins.processes import script_environment
 
 SCRIPT = Path(__file__).with_name("disk_run.py")
 
-pytestmark = pytest.mark.xdist_group("killed runs")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,8 +21,6 @@ from stand_ins.processes import script_environment
 
 ENGINES = {"single": 1, "ddp": 2, "fsdp2": 2, "lora": 1}
 
-pytestmark = pytest.mark.xdist_group("killed runs")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,7 +44,14 @@ def test_sigterm_to_one_process_saves_the_step_ends_all_and_the_command_goes_on(
     assert log_lines(output) == log_lines(whole)
 
 
-def test_slurms_sigusr1_to_the_command_ends_it_with_the_same_status(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "num_workers"),
+    [(signal.SIGUSR1, 0), (signal.SIGTERM, 1)],
+    ids=["SLURM's SIGUSR1", "SIGTERM to the group, with a process that loads data"],
+)
+def test_a_signal_to_the_command_ends_it_with_the_same_status(
+    model: Path, tmp_path: Path, number: signal.Signals, num_workers: int
+) -> None:
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     words = [
@@ -62,16 +67,18 @@ def test_slurms_sigusr1_to_the_command_ends_it_with_the_same_status(model: Path,
         "false",
     ]
     words += ["--num-train-epochs", 1000, "--save-steps", 10, "--gradient-checkpointing", "false"]
+    words += ["--dataloader-num-workers", num_workers]
     process = subprocess.Popen(
         [sys.executable, "-m", "plaudit.cli", *map(str, words)],
         env=script_environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
     while process.poll() is None and not (tmp_path / "rm" / "checkpoint-10").exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGUSR1)
+    os.killpg(process.pid, number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == EXIT_PREEMPTED, said[-3000:]
     last = max((tmp_path / "rm").glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))

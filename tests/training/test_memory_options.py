@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from plaudit import RewardConfig, RewardTrainer
 from plaudit.model import prepare_reward_model
+from plaudit.training.offloading import activations_on_host
 from plaudit.tree import build_tree_batch
 from stand_ins.folders import PAIRS, write_reward_model
 from stand_ins.models import build_model
@@ -98,3 +99,22 @@ def test_only_sequence_ends_meet_the_head(backend: str) -> None:
         model.rewards(tree)
     assert [shape for shape in products.shapes if shape[-1] == 1] == [(3, 1)]
     assert len(products.shapes) > 3 * 7, "the layers' own products are seen"
+
+
+def test_weights_are_not_sent_to_the_host_with_the_activations() -> None:
+    layer, inputs = torch.nn.Linear(64, 128), torch.randn(100, 64, requires_grad=True)
+    moved: list[int] = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten.copy_.default:
+                moved.append(args[0].numel())
+            return func(*args, **(kwargs or {}))
+
+    with Copies(), activations_on_host():
+        hidden = layer(inputs).tanh()
+    assert sorted(moved) == [100 * 64, 100 * 128], "the inputs of both operations, and no weight"
+    hidden.square().sum().backward()
+    plain = inputs.detach().clone().requires_grad_()
+    layer(plain).tanh().square().sum().backward()
+    torch.testing.assert_close(inputs.grad, plain.grad)

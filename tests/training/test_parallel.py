@@ -18,12 +18,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from plaudit import RewardConfig
 from plaudit.errors import PlauditError
-from plaudit.training.parallel import PARALLEL
+from plaudit.training.parallel import PARALLEL, engine_settings
+from plaudit.training.sharded_checkpoints import require_best_can_be_loaded
 from stand_ins.folders import PAIRS, write_causal_model
 from stand_ins.processes import run_script
 
 pytestmark = [
-    pytest.mark.xdist_group("parallel"),  # the runs are made once
     # peft asks transformers by the old name.
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.timeout(1800),  # on a busy machine; a minute or two on an idle one
@@ -149,8 +149,9 @@ def test_the_folder_at_the_end_gives_the_same_rewards_in_plain_libraries(
     runs: Path, engine: str, kind: str, num_processes: int
 ) -> None:
     name = f"{engine}-{kind}-{num_processes}"
-    rewards = plain_rewards(runs / name, kind, runs / "base")
-    np.testing.assert_allclose(rewards, seen(runs, name)[0]["rewards"], atol=1e-5)
+    for folder in (runs / name, runs / f"{name}-again"):  # the run's, and one that a script named
+        rewards = plain_rewards(folder, kind, runs / "base")
+        np.testing.assert_allclose(rewards, seen(runs, name)[0]["rewards"], atol=1e-5)
 
 
 @each_number
@@ -161,6 +162,7 @@ def test_what_an_engine_divides_is_divided(runs: Path, kind: str, num_processes:
         assert run["num_held"] == run["num_total"]
     for run in seen(runs, f"fsdp2-{kind}-{num_processes}"):
         assert run["all_are_dtensors"]
+        assert run["num_whole_gradients"] == 0, "divided between the micro-batches of a step, too"
         assert run["num_held"] == pytest.approx(run["num_total"] / num_processes, rel=0.02)
     for run in seen(runs, f"zero2-{kind}-{num_processes}"):
         assert run["engine"] == "DeepSpeedEngine"
@@ -231,3 +233,41 @@ def test_two_engines_are_an_error(tmp_path: Path, parallel: str, other: dict[str
 def test_quantised_weights_are_not_divided(tmp_path: Path, parallel: str) -> None:
     with pytest.raises(PlauditError, match="quantised ones cannot be divided"):
         settings(tmp_path, parallel=parallel, load_in_4bit=True, use_peft=True)
+
+
+def test_a_configuration_of_fsdp_in_a_file_overrides_the_presets(tmp_path: Path) -> None:
+    (tmp_path / "fsdp.json").write_text('{"reshard_after_forward": false}')
+    config = engine_settings("fsdp2", fsdp_config=str(tmp_path / "fsdp.json"))["fsdp_config"]
+    assert config["reshard_after_forward"] is False and config["version"] == 2
+
+
+@pytest.mark.parametrize("parallel", ["fsdp2", "zero3"])
+def test_checkpoints_without_the_optimizer_would_be_without_weights_too(
+    tmp_path: Path, parallel: str
+) -> None:
+    with pytest.raises(PlauditError, match="--save-only-model: under"):
+        settings(tmp_path, parallel=parallel, save_only_model=True)
+
+
+def test_one_process_takes_one_gpu(tmp_path: Path) -> None:
+    config = settings(tmp_path, per_device_train_batch_size=4)
+    config._n_gpu = 8  # a machine of eight, and no launcher: Trainer would divide each tree over all
+    assert config.n_gpu == 1 and config.train_batch_size == 4
+
+
+def test_the_best_checkpoint_of_deepspeed_is_asked_for_before_training(tmp_path: Path) -> None:
+    shards = tmp_path / "global_step4"
+    shards.mkdir()
+    (tmp_path / "latest").write_text("global_step4")
+    for rank in range(2):
+        (shards / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
+    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    with pytest.raises(PlauditError, match="2 processes wrote the checkpoints so far"):
+        require_best_can_be_loaded(settings(tmp_path / "run", **best), tmp_path)
+    require_best_can_be_loaded(settings(tmp_path / "run", **best), None)
+    require_best_can_be_loaded(settings(tmp_path / "run"), tmp_path)
+
+
+def test_others_wait_for_the_first_process_longer_than_a_barrier_would(tmp_path: Path) -> None:
+    said = run_script(Path(__file__).with_name("turn_run.py"), [str(tmp_path / "made")], num_processes=2)
+    assert sorted(said.split()) == ["0:made", "1:found"]

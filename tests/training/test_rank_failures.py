@@ -22,8 +22,6 @@ from stand_ins.processes import script_environment
 
 SCRIPT = Path(__file__).with_name("rank_run.py")
 
-pytestmark = pytest.mark.xdist_group("two processes")
-
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

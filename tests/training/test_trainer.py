@@ -226,10 +226,11 @@ def test_an_objective_that_a_stream_never_served_is_said_at_the_end(
 
 
 def test_the_adapter_is_merged_wherever_the_final_model_is_saved(folder: Path, tmp_path: Path) -> None:
-    args = settings(tmp_path, use_peft=True, merge_adapter=True, max_steps=1)
+    saving = {"save_strategy": "steps", "save_steps": 1}
+    args = settings(tmp_path, use_peft=True, merge_adapter=True, max_steps=1, **saving)
     trainer = RewardTrainer(str(folder), args, train_dataset=Dataset.from_list(PAIRS[:8]))
     trainer.train()
-    for name, is_adapter in (("elsewhere", False), ("checkpoint-1", True)):
-        trainer.save_model(str(tmp_path / name))
+    trainer.save_model(str(tmp_path / "elsewhere"))
+    for name, is_adapter in (("elsewhere", False), ("run/checkpoint-1", True)):
         assert (tmp_path / name / "adapter_config.json").exists() == is_adapter
         assert (tmp_path / name / "model.safetensors").exists() != is_adapter

@@ -1,8 +1,8 @@
 """``--num-processes``: the command starts itself several times, by the launcher behind torchrun.
 
 Guarantees: the first process writes to the terminal as if it were alone; the others are heard when one of them is the
-first to fail; the exit status is that of the first to fail; a signal reaches all of them, and they have the time that
-they need to save.
+first to fail; a signal is passed on to each of them, and how they end is how the command ends: the exit status is that
+of the first to fail, or 0.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
+import psutil
 from rich.text import Text
 
 from plaudit.cli.console import messages
-from plaudit.cli.running import EXIT_USER_ERROR
+from plaudit.cli.running import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from plaudit.errors import PlauditError
 from plaudit.training.interruption import EXIT_PREEMPTED
+from plaudit.training.parallel import is_launched
 
 __all__ = ["launch", "num_to_launch"]
 
-SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 """Passed on to all processes; SIGUSR1 is SLURM's announcement of SIGTERM."""
 
-TIME_TO_SAVE_S = 24 * 60 * 60
-"""Seconds until a process that was told to stop is killed (assumed: who sent the signal has a limit of their own)."""
+ENDED_AS_TOLD = (EXIT_INTERRUPTED, EXIT_PREEMPTED)
+"""Statuses that need no word of the launcher."""
 
 MAX_LINES = 60
 """Lines shown of a failed process that is not the first (assumed: a traceback)."""
@@ -43,11 +48,18 @@ def num_to_launch(asked: int | None) -> int:
     Raises:
         PlauditError: The number is below 1.
     """
+    num_tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if num_tasks > 1 and not is_launched():
+        raise PlauditError(
+            f"srun has started the same run {num_tasks} times",
+            where="srun",
+            fix="Let srun start one torchrun a node, as examples/launch/slurm.sbatch does.",
+        )
     if asked is None:
         return 1
     if asked < 1:
         raise PlauditError(f"{asked} processes", where="--num-processes", fix="Give a number above 0.")
-    if "LOCAL_RANK" not in os.environ:
+    if not is_launched():
         return asked
     started = os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))
     if started != str(asked):
@@ -62,12 +74,11 @@ def launch(num_processes: int, words: Sequence[str]) -> int:
         num_processes: 1 or more; on GPUs as many as there are GPUs to use.
         words: What comes after ``plaudit``.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(TIME_TO_SAVE_S))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _num_cores() // num_processes)))
     # Its tables would stand below the error.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="plaudit-train-"))
@@ -79,27 +90,51 @@ def launch(num_processes: int, words: Sequence[str]) -> int:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
-        signals_to_handle=SIGNALS,
+        signals_to_handle="SIGUSR2",  # else it ends them by itself, and does not say how they ended
         logs_specs=DefaultLogsSpecs(
             log_dir=str(folder), redirects=dict.fromkeys(range(1, num_processes), Std.ALL)
         ),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "plaudit.cli", *words)
+        with _passing_signals_on():
+            elastic_launch(config, sys.executable)("-m", "plaudit.cli", *words)
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         status = failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
-        said_already = rank == 0 or (
+        said_by_first = (
             status == EXIT_USER_ERROR and 0 in failed.failures and failed.failures[0].exitcode == status
         )
-        if not said_already:
+        if rank != 0 and not said_by_first and status not in ENDED_AS_TOLD:
             _show(folder, rank, status, num_processes)
         return status
-    except SignalException:
-        return EXIT_PREEMPTED
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+@contextmanager
+def _passing_signals_on() -> Iterator[None]:
+    """Inside, a signal to this process goes to each one that it has started, and changes nothing here."""
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _num_cores() -> int:
+    """Cores that this process may use: fewer than the machine has under SLURM and in containers."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _show(folder: Path, rank: int, status: int, num_processes: int) -> None:

@@ -155,7 +155,7 @@ def _read(options: TrainOptions, setup: Setup, render: str, *, progress: bool) -
     read_options = options.read_options(
         transcripts=args.transcripts,
         attributes=tuple(args.attribute_weights() or ()),
-        seed=args.data_seed or args.seed,
+        seed=args.seed_of_data,
     )
     preferences = read_sources(options.data, read_options, render=render, progress=progress)
     if options.eval_fraction is None and options.eval_groups is None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import yaml
 
 from plaudit.errors import PlauditError
-from plaudit.training.checkpoints import STAGING, last_whole_checkpoint
+from plaudit.training.checkpoints import STAGING, last_whole_checkpoint, remove_leftovers
 from plaudit.training.plain_json import as_plain
 from plaudit.training.whole_file import write_whole
 
@@ -29,8 +29,9 @@ NOT_THE_RUN = {
     *("logging_steps", "logging_strategy", "logging_first_step", "log_level", "log_level_replica"),
     *("save_total_limit", "num_sample_rows", "dataset_num_proc", "dataloader_num_workers", "hub_token"),
     *("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo"),
+    *("dataloader_prefetch_factor", "dataloader_pin_memory", "dataloader_persistent_workers", "ddp_timeout"),
     *("num_processes", "max_tokens_per_pass", "activation_offloading", "gradient_checkpointing"),
-    "activation_checkpointing",
+    *("activation_checkpointing", "profile"),
 }
 """Settings that change neither the weights nor the steps at which they are saved: another value is the same run."""
 
@@ -40,11 +41,8 @@ GROUPS_PER_STEP = ("per_device_train_batch_size", "gradient_accumulation_steps")
 FACTS = ("versions", "world_size")
 """Written down, and not read by ``--config``."""
 
-LEFT_ALONE = (
-    *(RUN_FILE, "run.json", "metrics.jsonl", "bad-records.jsonl", "bad-records-eval.jsonl", "runs"),
-    STAGING,
-)
-"""What a run that never reached a checkpoint leaves behind: nothing is lost with it."""
+LEFT_ALONE = (RUN_FILE, "run.json", "metrics.jsonl", "bad-records.jsonl", "bad-records-eval.jsonl", "runs")
+"""What a run that never reached a checkpoint leaves behind, beside names that begin with _: nothing is lost with it."""
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +134,7 @@ def find_start(
     if overwrite:
         _remove_earlier_run(folder)
         return None
+    remove_leftovers(folder)
     if not _has_content(folder):
         return None
     differences = _differences(folder, run, world_size)
@@ -166,7 +165,7 @@ def _given_checkpoint(path: Path) -> Path:
 def _has_content(folder: Path) -> bool:
     """Whether anything would be lost or mixed up by starting in the folder."""
     entries = folder.iterdir() if folder.is_dir() else ()
-    return any(entry.name not in LEFT_ALONE and not entry.name.startswith(".") for entry in entries)
+    return any(entry.name not in LEFT_ALONE and not entry.name.startswith((".", "_")) for entry in entries)
 
 
 def _differences(folder: Path, run: Mapping[str, Any], world_size: int) -> str:
@@ -181,7 +180,11 @@ def _differences(folder: Path, run: Mapping[str, Any], world_size: int) -> str:
         if name in earlier and name not in (*NOT_THE_RUN, *GROUPS_PER_STEP) and earlier[name] != run[name]
     ]
     there, here = _groups_per_step(earlier), _groups_per_step(now)
-    if there is not None and here is not None and there != here:
+    # Where the last, short batch is dropped, it matters how a step is divided into batches.
+    drops = run.get("dataloader_drop_last") and [earlier.get(name) for name in GROUPS_PER_STEP] != [
+        run.get(name) for name in GROUPS_PER_STEP
+    ]
+    if there is not None and here is not None and (there != here or drops):
         names = (*GROUPS_PER_STEP, "world_size")
         first, second = (", ".join(f"{name} {of.get(name, 1)}" for name in names) for of in (earlier, now))
         changed.append(f"{there} groups in a step there ({first}), {here} here ({second})")
@@ -198,8 +201,8 @@ def _groups_per_step(run: Mapping[str, Any]) -> int | None:
 
 def _remove_earlier_run(folder: Path) -> None:
     """Checkpoints and settings of the earlier run; the model is replaced when this one ends."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    for gone in (*folder.glob("checkpoint-*"), folder / STAGING):
+        shutil.rmtree(gone, ignore_errors=not gone.exists())
     for name in (
         RUN_FILE,
         "trainer_state.json",

@@ -115,7 +115,7 @@ def train(
         int | None,
         typer.Option(
             help="Train in so many processes on this machine, one on each GPU; [bold]--parallel[/] says how they "
-            "share the work. Not needed under torchrun, accelerate launch or srun.",
+            "share the work. Not needed under torchrun and accelerate launch.",
             rich_help_panel=RUN,
         ),
     ] = None,

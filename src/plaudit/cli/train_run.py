@@ -167,7 +167,7 @@ def _read(run: TrainingRun, render: str, *, progress: bool) -> list[Preferences]
     read_options = options.read_options(
         transcripts=config.transcripts,
         attributes=tuple(config.attribute_weights() or ()),
-        seed=config.seed if config.data_seed is None else config.data_seed,
+        seed=config.seed_of_data,
     )
     common = {"render": render, "progress": progress}
     bad = run.folder / "bad-records.jsonl"

@@ -50,6 +50,7 @@ def rewards_of_sequences(
     max_tokens: int | None = None,
     autocast_dtype: torch.dtype | None = None,
     call: Callable[..., object] | None = None,
+    can_halve: bool = True,
     on_progress: Callable[[int], None] | None = None,
 ) -> InferenceResult:
     """Score S token sequences; shared beginnings and duplicates are computed once per pass.
@@ -61,10 +62,11 @@ def rewards_of_sequences(
             halved and the pass repeated.
         autocast_dtype: Run under autocast in this precision.
         call: What to call instead of the model (the trainer's wrapped one).
+        can_halve: Whether a pass may be repeated in halves; not where other processes take part in each.
         on_progress: Called after each pass with the number of given sequences it scored.
 
     Raises:
-        PlauditError: When one sequence alone does not fit into memory.
+        PlauditError: When one sequence alone does not fit into memory, or a pass that may not be halved.
     """
     budget = max_tokens or DEFAULT_MAX_TOKENS.get(model.device.type, DEFAULT_MAX_TOKENS["cpu"])
     packing = pack_sequences(
@@ -83,6 +85,8 @@ def rewards_of_sequences(
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
+                if not can_halve:
+                    raise _cannot_halve(tree.num_tokens) from error
                 budget = _halve(packing, first, last, budget)
                 waiting.extend(_halves(first, last))
                 continue
@@ -137,6 +141,15 @@ def _halve(packing: Packing, first: int, last: int, budget: int) -> int:
         )
     log.warning("out of memory at %d tokens a pass; going on with %d", budget, budget // 2)
     return budget // 2
+
+
+def _cannot_halve(num_tokens: int) -> PlauditError:
+    return PlauditError(
+        f"out of memory in a pass of {num_tokens:,} tokens, which cannot be halved: with divided weights all processes "
+        "make the same passes",
+        where="--max-tokens-per-pass",
+        fix=f"Give the same command with --max-tokens-per-pass {max(1, num_tokens // 2)}.",
+    )
 
 
 def _halves(first: int, last: int) -> list[tuple[int, int]]:

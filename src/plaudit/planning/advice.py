@@ -161,11 +161,11 @@ def _more_gpus(planner: Planner, setup: Setup, tokens: TokenCounts) -> list[Advi
         wider = replace(_engine(setup, "fsdp2"), num_gpus=num_gpus)
         now = planner.memory(wider, tokens.largest_pass, adds_to_gradients=tokens.splits_steps)
         if now.fits:
-            option = f"--num-gpus {num_gpus} --parallel fsdp2"
+            option = f"--num-processes {num_gpus} --parallel fsdp2"
             return [
                 Advice(
                     option=option,
-                    cost="instead of the others: more GPUs",
+                    cost="instead of the others: more GPUs, and so many times the groups in a step",
                     peak_bytes=now.peak_bytes,
                     fits=True,
                 )

@@ -85,11 +85,14 @@ def plan_communication(
     layers = max(counts.num_layers, 1)
     if engine.shards_weights:
         gathered = 2.0 * passes_per_step * weights * compute_bytes
-        scattered = passes_per_step * trained * compute_bytes
+        # FSDP2 sums gradients in float32, DeepSpeed in the precision of the pass.
+        scattered = passes_per_step * trained * (compute_bytes if engine.is_deepspeed else 4)
         num_hops = 3 * passes_per_step * layers * (num_gpus - 1)
     elif engine.shards_optimizer:
-        scattered, gathered = float(trained * compute_bytes), float(trained * compute_bytes)
-        num_hops = 2.0 * math.ceil(scattered / BUCKET_BYTES) * (num_gpus - 1)
+        num_times = passes_per_step if engine.shards_gradients else 1.0  # divided gradients cannot wait whole
+        scattered, gathered = num_times * trained * compute_bytes, float(trained * compute_bytes)
+        num_buckets = math.ceil(scattered / BUCKET_BYTES) + math.ceil(gathered / BUCKET_BYTES)
+        num_hops = float(num_buckets * (num_gpus - 1))
     else:
         reduced = 4.0 * trained
         num_hops = 2.0 * math.ceil(reduced / BUCKET_BYTES) * math.log2(num_gpus)

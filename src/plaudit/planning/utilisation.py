@@ -18,6 +18,9 @@ ASSUMED_UTILISATION = 0.40
 ASSUMED_ON_CPU = 0.6
 """Share of what linear layers alone reach on the CPU (assumed)."""
 
+_WITH_RECOMPUTATION = 8 / 6
+"""Operations with gradient checkpointing over those that a row counts: 2 more per parameter and token."""
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([bm])")
 
 
@@ -26,7 +29,7 @@ class Utilisation:
     """A share and where it is from."""
 
     share: float
-    """Of the peak, above 0."""
+    """Of the peak, above 0; what checkpointing computes again counted."""
     source: str
     """``assumed``, ``given``, or the row."""
 
@@ -50,8 +53,10 @@ def find_utilisation(
         line, row = min(found, key=lambda entry: _distance(entry[1], num_parameters))
         assert results is not None
         name = f"{row['date']}, {row['model']} on {row['data']}, {row['variant']}"
+        counted = _WITH_RECOMPUTATION if checkpointing else 1.0
         return Utilisation(
-            share=float(row["mfu_distinct"]), source=f"measured: {results.name} line {line} ({name})"
+            share=float(row["mfu_distinct"]) * counted,
+            source=f"measured: {results.name} line {line} ({name})",
         )
     return Utilisation(share=ASSUMED_ON_CPU if gpu.name == "cpu" else ASSUMED_UTILISATION, source="assumed")
 

@@ -27,6 +27,9 @@ __all__ = [
     "remove_old_checkpoints",
 ]
 
+OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin", "optimizer_0", "latest")
+"""Where Trainer, FSDP1, FSDP2 and DeepSpeed keep the optimiser's state, or name the folder that does."""
+
 STAGING = "_saving"
 """Folder inside the run's in which checkpoints are written and removed; the hub's upload leaves it out by its ``_``."""
 
@@ -169,4 +172,8 @@ def _what_is_wrong(checkpoint: Path, step: int) -> str | None:
     except (OSError, ValueError) as error:
         return f"{STATE_FILE} cannot be read: {error}"
     found = state.get("global_step") if isinstance(state, dict) else None
-    return None if found == step else f"{STATE_FILE} says step {found}"
+    if found != step:
+        return f"{STATE_FILE} says step {found}"
+    if not any((checkpoint / name).exists() for name in OPTIMIZER_FILES):
+        return "it has no optimiser's state (--save-only-model)"
+    return None

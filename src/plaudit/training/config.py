@@ -16,6 +16,7 @@ from plaudit.model import ATTENTION_CHOICES
 from plaudit.model.convert import VALUE_HEAD_FORMATS
 from plaudit.objective import OBJECTIVES, Mixture, choose_objective
 from plaudit.objective.choice import parse_weights
+from plaudit.training.fp8 import fp8_problems
 from plaudit.training.kernels import liger_problems, liger_settings
 from plaudit.training.parallel import (
     PARALLEL,
@@ -86,6 +87,9 @@ class RewardConfig(TrainingArguments):
     )
     activation_offloading: bool = option(
         False, "Keep activations in the host's memory until the backward pass."
+    )
+    fp8: bool = option(
+        False, "Multiply in 8-bit floating point while training (torchao; GPUs from Ada and Hopper on)."
     )
     disable_dropout: bool = option(True, "Turn the model's dropout off (LoRA's own stays).")
 
@@ -179,13 +183,22 @@ class RewardConfig(TrainingArguments):
         """Ask for the engine that ``parallel`` names, on the devices that there are."""
         self.use_cpu = prepare_environment(self.parallel, use_cpu=self.use_cpu)
         if self.parallel is not None:
-            given = self.fsdp_config if isinstance(self.fsdp_config, dict) else None
-            for name, value in engine_settings(self.parallel, fsdp_config=given).items():
+            for name, value in engine_settings(self.parallel, fsdp_config=self.fsdp_config).items():
                 setattr(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but the token, since ``training_args.bin`` is pushed to the hub."""
         return {**self.__dict__, "hub_token": None}
+
+    @property
+    def seed_of_data(self) -> int:
+        """``data_seed``, or ``seed`` where that is not given."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def n_gpu(self) -> int:
+        """GPUs of this process: one at most, since a tree is not divided over several (``nn.DataParallel``)."""
+        return min(super().n_gpu, 1)
 
     @property
     def row_multiple(self) -> int | None:
@@ -234,6 +247,9 @@ class RewardConfig(TrainingArguments):
                 fsdp=self.fsdp,
                 is_quantized=self.load_in_4bit or self.load_in_8bit,
             )
+        if self.save_only_model and self.parallel in ("fsdp2", "zero3"):
+            what = f"under {self.parallel} a checkpoint's weights are in the shards that it leaves out"
+            problems.append(PlauditError(what, where="--save-only-model", fix="Leave it out."))
         if isinstance(self.pad_to_multiple_of, str) and self.pad_to_multiple_of.isdecimal():
             self.pad_to_multiple_of = int(self.pad_to_multiple_of)
         if self.pad_to_multiple_of in ("none", "null"):
@@ -263,15 +279,22 @@ class RewardConfig(TrainingArguments):
         return problems
 
     def _kernel_problems(self) -> list[PlauditError]:
-        """What is wrong with Liger's settings; a language model's loss is taken out of them."""
+        """What is wrong with the settings of kernels; a language model's loss is taken out of Liger's."""
+        problems: list[PlauditError] = []
+        if self.fp8:
+            problems += fp8_problems(
+                is_deepspeed=bool(self.deepspeed) or str(self.parallel).startswith("zero"),
+                is_quantized=self.load_in_4bit or self.load_in_8bit,
+                use_cpu=self.use_cpu,
+            )
         if not self.use_liger_kernel:
-            return []
+            return problems
         try:
             given = self.liger_kernel_config
             self.liger_kernel_config = liger_settings(json.loads(given) if isinstance(given, str) else given)
         except PlauditError as problem:
-            return [*liger_problems(use_cpu=self.use_cpu), problem]
-        return liger_problems(use_cpu=self.use_cpu)
+            problems.append(problem)
+        return [*liger_problems(use_cpu=self.use_cpu), *problems]
 
     def _objective_problems(self) -> list[PlauditError]:
         """What is wrong with the objective's settings."""

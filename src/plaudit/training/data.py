@@ -26,6 +26,7 @@ from plaudit.tokens import (
     table_of_token_ids,
     tokenize_preferences,
 )
+from plaudit.training.agreement import one_process_first
 from plaudit.training.batch import judgements_of
 from plaudit.training.data_record import DataRecord, data_record, source_of_dataset
 from plaudit.training.sampling import STAND_IN
@@ -85,7 +86,7 @@ def prepare_data(dataset: Any, renderer: Renderer, args: RewardConfig) -> Prepar
     if isinstance(dataset, TokenTable | TokenStream):
         return PreparedData(dataset, None, sources)
     # Several processes: the first one tokenises into a folder of the run, the others find it there.
-    cache_dir = Path(str(args.output_dir)) / "data" if args.world_size > 1 else None
+    cache_dir = Path(str(args.output_dir)) / "_data" if args.world_size > 1 else None
     if _is_token_ids(dataset):
         preferences = None
         groups = _in_turn(args, _token_ids, dataset, args)
@@ -132,7 +133,8 @@ def _limits(args: RewardConfig) -> LengthLimits:
 
 def _in_turn(args: RewardConfig, work: Callable[..., Any], *given: Any) -> Any:
     """The first process works before the others, which find in the cache what it made."""
-    with args.main_process_first(desc="reading preference data"):
+    first_here = args.process_index - args.local_process_index
+    with one_process_first(args.local_process_index == 0, of=first_here):
         return work(*given)
 
 

@@ -112,13 +112,14 @@ def rewards_of_groups(
             max_tokens=max_tokens,
             autocast_dtype=autocast_dtype,
             call=in_step,
+            can_halve=lockstep is None,
             on_progress=advance,
         )
         edges = np.cumsum([len(sequences) for sequences in batch])[:-1]
         by_group = zip(np.split(result.rewards, edges), np.split(result.outputs, edges), strict=True)
         scored.extend(zip(indices, by_group, strict=True))
     if lockstep is not None:
-        lockstep.finish(call, model, autocast_dtype=autocast_dtype)
+        lockstep.finish(call, model, autocast_dtype=autocast_dtype, can_halve=False)
     gathered = dict(gather_object(scored)) if accelerator.num_processes > 1 else dict(scored)
     in_order = [gathered[index] for index in range(len(groups))]
     return GroupRewards(groups, [rewards for rewards, _ in in_order], [outputs for _, outputs in in_order])

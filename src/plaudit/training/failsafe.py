@@ -31,7 +31,6 @@ class FailSafeTrainer(ParallelTrainer):
 
     guard: FiniteGuard
     interruption: Interruption
-    _is_staging = False
     _push_waits = False
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
@@ -42,13 +41,18 @@ class FailSafeTrainer(ParallelTrainer):
             Preempted: A signal asked for the end; a checkpoint is saved.
         """
         folder = Path(cast(str, self.args.output_dir))
-        if self.is_local_process_zero():
+        if self.args.should_save:
             remove_leftovers(folder)
         try:
             with neighbours_watched(self.accelerator), disk_errors("The run's files", folder):
-                return super().train(*args, **kwargs)
+                output = super().train(*args, **kwargs)
+                self._after_training(output)
+                return output
         finally:
             self.interruption.stop_listening()
+
+    def _after_training(self, output: TrainOutput) -> None:
+        """What is written once the last step is made."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Trainer's saving.
@@ -78,7 +82,8 @@ class FailSafeTrainer(ParallelTrainer):
             with disk_errors(f"checkpoint-{self.state.global_step}", run):
                 super()._save_checkpoint(model, trial)
                 self._name_best_checkpoint(run, part)
-                if self.is_local_process_zero():
+                self.accelerator.wait_for_everyone()  # files of all of them are in it
+                if self.args.should_save:
                     flush_to_disk(part)
         except Exception:
             shutil.rmtree(part.parent, ignore_errors=True)
@@ -92,13 +97,8 @@ class FailSafeTrainer(ParallelTrainer):
     def _commit(self, part: Path, folder: Path) -> None:
         """Give the checkpoint its name once every process has written its part, and remove old ones."""
         self.accelerator.wait_for_everyone()
-        # On each machine, since each may have a disk of its own; on a shared one the first process is enough.
-        if self.is_world_process_zero():
-            put_into_place(part, folder)
-        self.accelerator.wait_for_everyone()
-        if self.is_local_process_zero() and part.exists():
-            put_into_place(part, folder)
         if self.args.should_save:
+            put_into_place(part, folder)
             best = self.state.best_model_checkpoint
             remove_old_checkpoints(
                 folder.parent,
@@ -128,6 +128,6 @@ class FailSafeTrainer(ParallelTrainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if getattr(self.accelerator, "scaler", None) is None:  # which makes no step of an infinite gradient
+        if self.accelerator.mixed_precision != "fp16":  # whose scaler makes no step of an infinite gradient
             self.guard.see_gradient(norm)
         return norm

@@ -87,7 +87,11 @@ class FiniteGuard(TrainerCallback):
             raise _gradient_error(norm.item(), step)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Read what all processes said, before the weights move.
+        """`require_finite_losses`, before the weights move."""
+        self.require_finite_losses(args.process_index, state.global_step)
+
+    def require_finite_losses(self, process: int, steps_made: int) -> None:
+        """Read what all processes said of this step; once read, nothing is left to say.
 
         Raises:
             PlauditError: A loss is not finite; every process raises it.
@@ -98,10 +102,10 @@ class FiniteGuard(TrainerCallback):
             return
         norm = None if self._asked_norm is None else self._asked_norm.item()
         if norm is not None and not math.isfinite(norm):  # then the loss is not to blame
-            raise _gradient_error(norm, state.global_step)
+            raise _gradient_error(norm, steps_made)
         bad = [(groups, value.item()) for groups, value in self._losses if not math.isfinite(value.item())]
-        here = [(args.process_index, value, self._named(groups)) for groups, value in bad]
-        raise _loss_error(gather_object(here) if num_processes() > 1 else here, state.global_step + 1)
+        here = [(process, value, self._named(groups)) for groups, value in bad]
+        raise _loss_error(gather_object(here) if num_processes() > 1 else here, steps_made + 1)
 
     def _named(self, groups: Sequence[TokenGroup]) -> str:
         names = [self._name_group(group) for group in groups[:MAX_NAMED]]

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from plaudit.training.parallel import is_launched
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -118,11 +122,19 @@ def warn_of_settings(model: PreTrainedModel, args: RewardConfig, *, uses_adapter
         None if args.max_steps > 0 else args.num_train_epochs,
         uses_adapter=uses_adapter,
     )
-    sentences += _without_effect(args)
+    sentences += _without_effect(args) + _idle_gpus(args)
     if args.process_index == 0:
         for sentence in sentences:
             log.warning(sentence)
     return sentences
+
+
+def _idle_gpus(args: RewardConfig) -> list[str]:
+    """GPUs that nobody uses, since no launcher started a process for each."""
+    num_gpus = torch.cuda.device_count() if args.device.type == "cuda" else 1
+    if num_gpus == 1 or is_launched():
+        return []
+    return [f"1 of {num_gpus} GPUs is used: plaudit train --num-processes {num_gpus}, or torchrun, uses all"]
 
 
 def _without_effect(args: RewardConfig) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-__all__ = ["EXIT_PREEMPTED", "Interruption", "Preempted"]
+__all__ = ["EXIT_PREEMPTED", "SIGNALS", "Interruption", "Preempted"]
 
 EXIT_PREEMPTED = 143
 """128 + SIGTERM, which a program that knows nothing of signals has too: rules that requeue preempted jobs hold for it

@@ -1,4 +1,4 @@
-"""Faster kernels by option: Liger's (``use_liger_kernel``), and layers through torch.compile (``torch_compile``).
+"""Faster kernels by option: Liger's (``use_liger_kernel``), float8 (``fp8``), layers compiled (``torch_compile``).
 
 Liger (arXiv:2410.10989) replaces normalisation, rotary embedding and the gated MLP of a model by Triton kernels.
 transformers puts them in when training begins. What it must not replace is the forward pass: its fused loss is a
@@ -23,6 +23,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from plaudit.errors import PlauditError, missing_extra
+from plaudit.model.reward_model import RewardModel
+from plaudit.training.fp8 import use_fp8
 
 __all__ = ["compile_layers", "liger_problems", "liger_settings", "use_kernels"]
 
@@ -64,7 +66,7 @@ def liger_settings(given: dict[str, Any] | None) -> dict[str, Any]:
     return {**(given or {}), **dict.fromkeys(FUSED_LOSSES, False)}
 
 
-def use_kernels(model: PreTrainedModel, args: Any, accelerator: Accelerator) -> None:
+def use_kernels(model: RewardModel, args: Any, accelerator: Accelerator) -> None:
     """Do what the settings ask for, before the engine wraps the model.
 
     Raises:
@@ -72,6 +74,8 @@ def use_kernels(model: PreTrainedModel, args: Any, accelerator: Accelerator) -> 
     """
     if args.use_liger_kernel:
         _warn_without_liger(model)
+    if args.fp8:
+        use_fp8(model, is_emulated=args.device.type != "cuda")
     if args.torch_compile:
         num_layers = compile_layers(
             model,

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 from accelerate.data_loader import prepare_data_loader
 from torch.profiler import record_function
 from torch.utils.data import DataLoader
-from transformers import TrainingArguments
 
+from plaudit.training.config import RewardConfig
 from plaudit.training.data import GroupDataset
 from plaudit.training.group_sizes import tree_sizes
+from plaudit.training.interruption import SIGNALS
 from plaudit.training.profiling import COLLATION_RANGE
 from plaudit.training.sampling import GroupBatchSampler
 
-__all__ = ["group_loader"]
+__all__ = ["group_loader", "leave_signals_to_the_run"]
 
 
 def group_loader(
-    dataset: GroupDataset, args: TrainingArguments, *, batch_size: int, collate: Callable[[list[Any]], Any]
+    dataset: GroupDataset, args: RewardConfig, *, batch_size: int, collate: Callable[[list[Any]], Any]
 ) -> DataLoader:
     """Batches of ``batch_size`` groups on average on this process's device, as the settings say."""
     sampler = GroupBatchSampler(
@@ -29,7 +31,7 @@ def group_loader(
         process_index=args.process_index,
         batches_per_step=args.gradient_accumulation_steps,
         sizes=tree_sizes(dataset.groups),
-        seed=args.seed if args.data_seed is None else args.data_seed,
+        seed=args.seed_of_data,
         strategy=args.train_sampling_strategy,
         drop_last=args.dataloader_drop_last,
     )
@@ -41,11 +43,18 @@ def group_loader(
         pin_memory=args.dataloader_pin_memory and args.device.type == "cuda",
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        worker_init_fn=leave_signals_to_the_run,
     )
     # One process for accelerate: the sampler has dealt already.
     return prepare_data_loader(
         loader, device=args.device, num_processes=1, process_index=0, put_on_device=True
     )
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """In a process that loads: launchers signal whole groups of processes, and one that ended would end the run."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Traced:

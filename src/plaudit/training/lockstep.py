@@ -23,16 +23,18 @@ __all__ = ["Lockstep", "with_as_many_passes"]
 
 
 class Lockstep:
-    """Processes that tell each other how many passes they have; made on all of them at once.
+    """Processes that tell each other how many passes they have.
 
-    They talk over a group of their own on the hosts, so that no device has to be waited for.
+    They talk over a group of their own on the hosts, so that no device has to be waited for. It is made at its first
+    use, which is the same on all of them: hosts that gloo cannot connect are in the way only where it is needed.
     """
 
     def __init__(self) -> None:
-        self._group = distributed.new_group(backend="gloo")
+        self._group: Any = None
 
     def most(self, numbers: Sequence[int]) -> list[int]:
         """The largest of each number over all processes; every process has to ask, with as many numbers."""
+        self._group = self._group or distributed.new_group(backend="gloo")
         shared = torch.tensor(numbers, dtype=torch.int64)
         distributed.all_reduce(shared, op=distributed.ReduceOp.MAX, group=self._group)
         return shared.tolist()

@@ -13,9 +13,11 @@ The presets of DeepSpeed and FSDP are here and nowhere else.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ from plaudit.errors import PlauditError, missing_extra
 __all__ = [
     "PARALLEL",
     "engine_settings",
+    "is_launched",
     "keep_rewards_in_float32",
     "load_for_engine",
     "parallel_problems",
@@ -48,21 +51,28 @@ FSDP2: dict[str, Any] = {
 }
 """accelerate's settings: each layer is a unit, its weights are let go after use, checkpoints stay in shards."""
 
+ALONE_PORT = "PLAUDIT_ALONE_PORT"
+"""Variable with the port of a process that no launcher started: what is beside it in the environment is plaudit's."""
+
 NEEDS_WHOLE_WEIGHTS = ("fsdp2", "zero3")
 """Engines that divide weights, and so cannot take quantised ones."""
 
 
-def engine_settings(parallel: str, *, fsdp_config: dict[str, Any] | None = None) -> dict[str, Any]:
+def engine_settings(parallel: str, *, fsdp_config: dict[str, Any] | str | None = None) -> dict[str, Any]:
     """The fields of TrainingArguments that ask for an engine.
 
     Args:
         parallel: One of `PARALLEL`.
-        fsdp_config: Settings of accelerate that override the preset's.
+        fsdp_config: Settings of accelerate that override the preset's, or a JSON file of them.
 
     >>> engine_settings("fsdp2")["fsdp"]
     True
     """
     if parallel == "fsdp2":
+        if isinstance(fsdp_config, str):
+            is_text = fsdp_config.lstrip().startswith("{")
+            text = fsdp_config if is_text else Path(fsdp_config).read_text(encoding="utf-8")
+            return {"fsdp": True, "fsdp_config": FSDP2 | json.loads(text)}
         return {"fsdp": True, "fsdp_config": FSDP2 | (fsdp_config or {})}
     return {"deepspeed": _zero(int(parallel[-1]))} if parallel.startswith("zero") else {}
 
@@ -118,7 +128,7 @@ def parallel_problems(parallel: str, *, deepspeed: Any, fsdp: Any, is_quantized:
 
 def is_launched() -> bool:
     """Whether a launcher started this process: torchrun and what is built on it say which one it is."""
-    return "LOCAL_RANK" in os.environ
+    return "LOCAL_RANK" in os.environ and os.environ.get(ALONE_PORT) != os.environ.get("MASTER_PORT", "")
 
 
 def prepare_environment(parallel: str | None, *, use_cpu: bool) -> bool:
@@ -136,9 +146,10 @@ def prepare_environment(parallel: str | None, *, use_cpu: bool) -> bool:
             "LOCAL_RANK": "0",
             "LOCAL_WORLD_SIZE": "1",
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
+            "MASTER_PORT": (port := str(_free_port())),
+            ALONE_PORT: port,
         }
-    use_cpu = use_cpu or (is_launched() and not torch.accelerator.is_available())
+    use_cpu = use_cpu or ((divides or is_launched()) and not torch.accelerator.is_available())
     if use_cpu and parallel is not None and parallel.startswith("zero"):
         os.environ["DS_ACCELERATOR"] = "cpu"
     return use_cpu

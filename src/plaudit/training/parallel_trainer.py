@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -24,7 +23,11 @@ from plaudit.training.cpu_sharding import named_mesh, turn_on_fsdp
 from plaudit.training.lockstep import Lockstep
 from plaudit.training.parallel import keep_rewards_in_float32, require_engine
 from plaudit.training.pushing import PushingTrainer
-from plaudit.training.sharded_checkpoints import mend_optimizer, universal_checkpoint
+from plaudit.training.sharded_checkpoints import (
+    mend_optimizer,
+    require_best_can_be_loaded,
+    universal_checkpoint,
+)
 
 __all__ = ["ParallelTrainer"]
 
@@ -32,6 +35,8 @@ __all__ = ["ParallelTrainer"]
 class ParallelTrainer(PushingTrainer):
     """PushingTrainer, for any engine of `plaudit.training.parallel`."""
 
+    _is_staging = False
+    """Whether what is saved now is part of a checkpoint."""
     lockstep: Lockstep | None = None
     """Where every pass needs every process: how they agree on a number of passes."""
 
@@ -47,6 +52,9 @@ class ParallelTrainer(PushingTrainer):
         self.is_fsdp_enabled = turn_on_fsdp(self.accelerator, self.args)
         keep_rewards_in_float32(self.accelerator)
         require_engine(cast(RewardConfig, self.args).parallel, self.accelerator)
+        if self.is_fsdp_enabled:
+            # Between micro-batches as between passes: see `_without_exchange`.
+            self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
         is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         if is_sharded and self.accelerator.num_processes > 1:
             self.lockstep = Lockstep()
@@ -54,6 +62,7 @@ class ParallelTrainer(PushingTrainer):
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any
     ) -> Any:
+        require_best_can_be_loaded(cast(RewardConfig, self.args), resume_from_checkpoint)
         model = self._reward_model()
         share_from_first(_drawn_weights(cast(nn.Module, self.model), model), self.args.device)
         if self.lockstep is not None:
@@ -86,9 +95,13 @@ class ParallelTrainer(PushingTrainer):
     def _without_exchange(self, model: nn.Module) -> Iterator[None]:
         """Inside, a backward pass is not the last of its step: its gradient waits for those to come.
 
+        FSDP2 reduces after every pass all the same: a gradient that waited would be a whole one on every process.
         accelerate lets DeepSpeed update the weights after each backward pass that synchronises; and ZeRO-2 and 3 keep
         divided gradients, so that they have no ``no_sync``, and reduce after every pass.
         """
+        if self.is_fsdp_enabled:
+            yield
+            return
         if not self.is_deepspeed_enabled:
             with self.accelerator.no_sync(model):
                 yield
@@ -140,9 +153,8 @@ class ParallelTrainer(PushingTrainer):
         if not self._is_divided:
             super().save_model(output_dir, _internal_call)
             return
-        is_checkpoint = Path(folder) != Path(cast(str, self.args.output_dir))
         is_adapter = has_adapter(cast(nn.Module, self.model))
-        weights = {} if is_checkpoint and not is_adapter else self._gathered(only_trained=is_adapter)
+        weights = {} if self._is_staging and not is_adapter else self._gathered(only_trained=is_adapter)
         self._save(folder, state_dict=weights)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)

@@ -18,8 +18,12 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from transformers import TrainingArguments
 
-__all__ = ["mend_optimizer", "num_shards", "universal_checkpoint"]
+from plaudit.errors import PlauditError
+from plaudit.training.agreement import one_process_first
+
+__all__ = ["mend_optimizer", "num_shards", "require_best_can_be_loaded", "universal_checkpoint"]
 
 LATEST = "latest"
 """DeepSpeed's file with the name of the folder that holds the shards."""
@@ -37,6 +41,27 @@ def num_shards(checkpoint: str | Path) -> int | None:
         return None
     folder = Path(checkpoint) / latest.read_text(encoding="utf-8").strip()
     return len(list(folder.glob("*zero_pp_rank_*_optim_states.pt")))
+
+
+def require_best_can_be_loaded(args: TrainingArguments, checkpoint: str | Path | None) -> None:
+    """Refuse at the start what DeepSpeed would refuse at the end of a run.
+
+    Args:
+        args: The run's.
+        checkpoint: What it goes on from; None at its beginning.
+
+    Raises:
+        PlauditError: The best checkpoint is to be loaded at the end, and others than these wrote those so far.
+    """
+    written_by = None if checkpoint is None else num_shards(checkpoint)
+    if not args.load_best_model_at_end or written_by in (None, args.world_size):
+        return
+    raise PlauditError(
+        f"{written_by} processes wrote the checkpoints so far, and DeepSpeed cannot load the best of them into "
+        f"{args.world_size} at the end",
+        where="--load-best-model-at-end",
+        fix=f"Go on with {written_by} processes, or without it.",
+    )
 
 
 @contextlib.contextmanager
@@ -58,11 +83,11 @@ def universal_checkpoint(accelerator: Accelerator, checkpoint: str | Path | None
     folder = Path(cast("str | Path", checkpoint))
     shards = folder / (folder / LATEST).read_text(encoding="utf-8").strip()
     universal = shards.with_name(shards.name + UNIVERSAL)
-    if accelerator.is_main_process:
-        log.info("%s: written by %d processes, read by %d", folder, written_by, accelerator.num_processes)
-        shutil.rmtree(universal, ignore_errors=True)
-        _convert(shards, universal)
-    accelerator.wait_for_everyone()
+    with one_process_first(accelerator.is_main_process, of=0):
+        if accelerator.is_main_process:
+            log.info("%s: written by %d processes, read by %d", folder, written_by, accelerator.num_processes)
+            shutil.rmtree(universal, ignore_errors=True)
+            _convert(shards, universal)
     settings = cast(Any, plugin).deepspeed_config.setdefault("checkpoint", {})
     settings["load_universal"] = True
     try:

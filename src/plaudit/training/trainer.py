@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import (
-    PREFIX_CHECKPOINT_DIR,
     EvalPrediction,
     SaveStrategy,
     TrainOutput,
@@ -41,10 +40,11 @@ from plaudit.training.guards import FiniteGuard, group_namer
 from plaudit.training.guide import warn_of_settings
 from plaudit.training.interruption import Interruption
 from plaudit.training.kernels import use_kernels
-from plaudit.training.loader import group_loader
+from plaudit.training.loader import group_loader, leave_signals_to_the_run
 from plaudit.training.lockstep import with_as_many_passes
 from plaudit.training.meter import TrainingMeter
 from plaudit.training.metrics_log import MetricsLog
+from plaudit.training.offloading import activations_on_host
 from plaudit.training.passes import PassRunner
 from plaudit.training.profiling import StepProfiler
 from plaudit.training.progress import RewardProgress
@@ -142,7 +142,7 @@ class RewardTrainer(EvaluatingTrainer):
         )
         self.passes = PassRunner(
             forward=self._forward_pass,
-            backward=lambda loss: self.accelerator.backward(loss, **self._backward_arguments()),
+            backward=self._backward,
             keep_gradients=self._without_exchange,
             on_forward=self.guard.see_loss,
             on_done=self.meter.add_rewards,
@@ -161,9 +161,11 @@ class RewardTrainer(EvaluatingTrainer):
     # Training -----------------------------------------------------------------------------------------------
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Trainer's training, completed by ``run.json``."""
+        """Trainer's training, completed by ``run.json`` and the model's folder."""
         self._best_step = None
-        output = super().train(*args, **kwargs)
+        return super().train(*args, **kwargs)
+
+    def _after_training(self, output: TrainOutput) -> None:
         if self.args.load_best_model_at_end:
             self._best_step = self.state.best_global_step
         tokens = self.counts.tokens(self.accelerator)
@@ -180,7 +182,6 @@ class RewardTrainer(EvaluatingTrainer):
         if self.args.save_strategy != SaveStrategy.NO:
             # Trainer leaves checkpoints only, and no model in the folder itself.
             self.save_model(_internal_call=True)
-        return output
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of groups, dealt over the processes by `GroupBatchSampler`; a stream is cut by accelerate."""
@@ -188,8 +189,15 @@ class RewardTrainer(EvaluatingTrainer):
         if dataset is None:
             raise PlauditError("there is nothing to train on", where="train_dataset", fix="Give a data set.")
         if not isinstance(dataset, GroupDataset):
-            return super().get_train_dataloader()
-        return group_loader(dataset, self.args, batch_size=self._train_batch_size, collate=self.data_collator)
+            loader = super().get_train_dataloader()
+            loader.worker_init_fn = leave_signals_to_the_run
+            return loader
+        return group_loader(
+            dataset,
+            cast(RewardConfig, self.args),
+            batch_size=self._train_batch_size,
+            collate=self.data_collator,
+        )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[PreferenceBatch], num_batches: int, device: torch.device
@@ -241,11 +249,17 @@ class RewardTrainer(EvaluatingTrainer):
             loss, outputs = self.compute_loss(model, part, return_outputs=True, num_items_in_batch=weights)
         return loss, cast("dict[str, Tensor]", outputs)["rewards"]
 
+    def _backward(self, loss: Tensor) -> None:
+        if self.is_deepspeed_enabled and self.accelerator.sync_gradients:
+            # DeepSpeed moves the weights inside of the step's last backward pass.
+            self.guard.require_finite_losses(self.args.process_index, self.state.global_step)
+        self.accelerator.backward(loss, **self._backward_arguments())
+
     def _offloading(self) -> contextlib.AbstractContextManager:
         """Activations wait for the backward pass in the host's memory where ``activation_offloading`` says so."""
         if not cast(RewardConfig, self.args).activation_offloading:
             return contextlib.nullcontext()
-        return torch.autograd.graph.save_on_cpu(pin_memory=self.args.device.type == "cuda")
+        return activations_on_host()
 
     def compute_loss(
         self,
@@ -294,15 +308,15 @@ class RewardTrainer(EvaluatingTrainer):
             return None
         args = cast(RewardConfig, self.args)
         folder = Path(output_dir or cast(str, args.output_dir))
-        is_checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)  # they keep the adapter
         save_reward_model(
             model,
             folder,
             tokenizer=cast(PreTrainedTokenizerBase, self.processing_class),
             record=self.recorder.model_record(args, self.step_of_weights),
             state_dict=state_dict,
-            merge=args.merge_adapter and not is_checkpoint,
-            head="score" if is_checkpoint else args.head,  # what a resumed run reads
+            # A checkpoint is what a run goes on from: it keeps the adapter, and the score head.
+            merge=args.merge_adapter and not self._is_staging,
+            head="score" if self._is_staging else args.head,
             value_head_format=args.value_head_format,
         )
         torch.save(args, folder / "training_args.bin")
