@@ -151,3 +151,9 @@ def test_no_model_folder_is_an_error(plaudit: Callable, tmp_path: Path) -> None:
     outcome = plaudit("inspect", tmp_path)
     assert outcome.status == 2
     assert "no config.json" in outcome.err
+
+
+def test_standard_output_holds_the_object_and_nothing_else(program: Callable, tmp_path: Path) -> None:
+    # In a process of its own: libraries that are installed beside it must not write there.
+    done = program("inspect", write_reward_model(tmp_path / "model"), "--json")
+    assert json.loads(done.out)["format"] == "sequence-classification"

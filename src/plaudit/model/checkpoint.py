@@ -15,7 +15,7 @@ from plaudit.errors import PlauditError
 from plaudit.model.head_keys import HeadKeys, find_head, looks_like_head
 from plaudit.model.tensor_files import TensorFiles
 
-__all__ = ["FORMATS", "PRETRAINED_PREFIX", "CheckpointFacts", "inspect_checkpoint"]
+__all__ = ["FORMATS", "OPENRLHF_MARKS", "PRETRAINED_PREFIX", "CheckpointFacts", "inspect_checkpoint"]
 
 FORMATS = {
     "sequence-classification": "transformers' sequence classification, decoders (score) and encoders (classifier)",

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from plaudit.errors import PlauditError, unknown_choice
+from plaudit.model.checkpoint import OPENRLHF_MARKS
 from plaudit.model.record import ModelRecord, replace_json
 
 __all__ = [
@@ -34,9 +35,6 @@ __all__ = [
 
 NORMALIZATIONS = ("none", "affine", "sigmoid")
 """What each reward can be normalised by on its own."""
-
-OPENRLHF_MARKS = ("normalize_reward", "value_head_prefix")
-"""Fields of config.json that OpenRLHF writes, and nobody else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +12,7 @@ from transformers.utils import cached_file
 
 from plaudit.errors import PlauditError
 from plaudit.tokens.rule import RenderingRule
+from plaudit.whole_file import write_whole
 
 __all__ = ["RECORD_FILE", "ModelRecord", "installed_versions", "read_record", "replace_json"]
 
@@ -71,16 +70,8 @@ class ModelRecord:
 
 
 def replace_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object into a folder that is there, whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a JSON object, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(path_or_id: str | Path, *, revision: str | None = None) -> ModelRecord | None:

@@ -84,7 +84,7 @@ def save_reward_model(
             write_with_value_head(
                 place,
                 part,
-                base=reward_model_of(model).config.name_or_path,
+                base=reward_model_of(model).config.name_or_path or "",
                 value_head_format=value_head_format,
             )
             shutil.rmtree(place)

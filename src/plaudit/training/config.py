@@ -127,6 +127,9 @@ class RewardConfig(TrainingArguments):
         "score (transformers' sequence classification), or value: a head with a bias, saved as LLaMA-Factory and TRL "
         "read it (value_head.safetensors beside a causal model or an adapter); checkpoints are score in both.",
     )
+    head_key: str | None = option(
+        None, "The name of the head's weight in the model's files, where it is an unusual one."
+    )
     value_head_format: str = option("safetensors", "File of a value head: safetensors or bin.")
 
     use_peft: bool = option(False, "Train an adapter (LoRA) and the head instead of all weights.")

@@ -192,6 +192,7 @@ def _by_name(
         allow_fresh_head=True,
         attention=args.attention,
         attributes=args.attribute_weights(),
+        head_key=args.head_key,
         quantization_config=quantization_config,
         for_training=True,
         dtype="float32",

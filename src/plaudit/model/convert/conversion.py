@@ -126,8 +126,7 @@ def write_converted(
     sides = _side_files(facts)
     if facts.is_adapter and not options.merge_adapter:
         head, notes = adapter_head(facts, options)
-        pad = None if sides.tokenizer is None else sides.tokenizer.pad_token_id
-        tensors, more = write_adapter_folder(folder, facts, head, options, pad_token_id=pad)
+        tensors, more = write_adapter_folder(folder, facts, head, options, pad_token_id=sides.pad_token_id)
         notes, config = [*notes, *more], facts.config
     else:
         tensors, head, notes, config = _write_whole(facts, folder, options, sides, on_bytes)
@@ -171,7 +170,7 @@ def _write_whole(
     config = target_config(
         model.config,
         options.to,
-        pad_token_id=None if sides.tokenizer is None else sides.tokenizer.pad_token_id,
+        pad_token_id=sides.pad_token_id,
         vocab_size=_num_rows(model),
         dtype=options.dtype,
         ties_language_head=ties,
@@ -222,7 +221,7 @@ def _fit_to_tokenizer(model: SourceModel, sides: SideFiles) -> SourceModel:
         return model
     name = embedding_name(model.skeleton)
     rows = next((tensor.shape[0] for tensor in model.backbone if tensor.name == name), None)
-    pad_token_id = sides.tokenizer.pad_token_id
+    pad_token_id = sides.pad_token_id
     num_new = 0 if rows is None or pad_token_id is None else pad_token_id + 1 - rows
     if num_new <= 0:
         return model

@@ -7,38 +7,25 @@ import os
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+
 from plaudit.errors import PlauditError
+from plaudit.model.hub_files import local_folder
 
 __all__ = ["adapter_config_of", "base_folder", "model_folder"]
 
-WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json")
-PICKLE_PATTERNS = ("*.bin", "*.bin.index.json")
 SMALL_PATTERNS = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py")
 
 
 def model_folder(path_or_id: str | Path, *, revision: str | None = None) -> Path:
-    """The local folder of a model, with all its weights.
+    """The local folder of a model, with its weights and what stands beside them.
 
     Raises:
         PlauditError: Neither a folder nor a model that can be fetched.
     """
-    if Path(path_or_id).is_dir():
-        return Path(path_or_id)
-    from huggingface_hub import snapshot_download
-
-    name = str(path_or_id)
-    try:
-        wanted = [*SMALL_PATTERNS, *WEIGHT_PATTERNS, "value_head.bin"]
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-        if not any(folder.glob("*model*.safetensors")):
-            patterns = [*SMALL_PATTERNS, *WEIGHT_PATTERNS, *PICKLE_PATTERNS]
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (OSError, ValueError) as error:
-        raise PlauditError(
-            f"neither a local folder nor a model that can be fetched ({str(error).splitlines()[0]})",
-            where=name,
-            fix="Check the path or id, the network, and that you are logged in for a gated model.",
-        ) from error
+    folder = local_folder(str(path_or_id), revision=revision)
+    if not Path(path_or_id).is_dir():
+        snapshot_download(str(path_or_id), revision=revision, allow_patterns=list(SMALL_PATTERNS))
     return folder
 
 

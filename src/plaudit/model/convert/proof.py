@@ -164,10 +164,11 @@ def _load(path: Path, tokenizer: PreTrainedTokenizerBase | None, *, head_key: st
     gc.collect()
     facts = inspect_checkpoint(path, head_key=head_key)
     files = facts.open_tensors()
-    more = {} if head_key is None else {"head_key": head_key}
     # peft computes with a base layer's weights in places that no call of the layer sees (DoRA's norms).
     widest = torch.float32 if facts.is_adapter else _widest(files)
-    model = load_reward_model(path, tokenizer=tokenizer, attention="padded", dtype=widest, **more).model
+    model = load_reward_model(
+        path, tokenizer=tokenizer, attention="padded", dtype=widest, head_key=head_key
+    ).model
     head: Any = head_of(model)
     key = facts.head_weight_key
     if not facts.is_adapter and key is not None and files.dtype(key).itemsize > widest.itemsize:

@@ -126,7 +126,7 @@ def _header(tensors: Sequence[OutputTensor]) -> bytes:
 
 
 def _bytes_of(block: Tensor) -> memoryview:
-    return memoryview(block.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return block.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _check(path: Path, names: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -45,6 +45,11 @@ class SideFiles:
         if has_tokenizer(folder):
             loaded = load_tokenizer(folder)
             self.tokenizer, self.notes = loaded.tokenizer, loaded.notes
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The tokenizer's; None without one."""
+        return None if self.tokenizer is None else cast("int | None", self.tokenizer.pad_token_id)
 
     def renderer(self) -> Renderer | None:
         """How conversations are rendered; None without a tokenizer."""
