@@ -43,7 +43,7 @@ def test_the_program_says_its_version(program: Run):
     assert program("--version").out == f"plaudit {version('plaudit')}\n"
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "score"])
+@pytest.mark.parametrize("command", ["train", "eval", "score", "calibrate", "merge", "convert", "inspect"])
 def test_each_page_has_an_example(command: str):
     page = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120"})
     assert page.exit_code == 0

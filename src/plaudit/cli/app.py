@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from plaudit.cli import bestofn, compare, demo, evaluate, leaderboard, leaks, plan, report, score, train
+from plaudit.cli import (
+    bestofn,
+    calibrate,
+    compare,
+    convert,
+    demo,
+    evaluate,
+    inspect,
+    leaderboard,
+    leaks,
+    merge,
+    plan,
+    report,
+    score,
+    train,
+)
 
 __all__ = ["app"]
 
@@ -53,4 +68,8 @@ compare.register(app)
 leaks.register(app)
 report.register(app)
 leaderboard.register(app)
+calibrate.register(app)
+merge.register(app)
+convert.register(app)
+inspect.register(app)
 demo.register(app)

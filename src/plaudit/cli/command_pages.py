@@ -11,7 +11,10 @@ from plaudit.cli.running import main
 
 __all__ = ["commands_page"]
 
-COMMANDS = ("train", "plan", "eval", "score", "demo")
+COMMANDS = (
+    *("train", "plan", "eval", "score", "calibrate"),
+    *("merge", "convert", "inspect", "demo"),
+)
 WIDTH = 100
 
 INTRODUCTION = """\

@@ -54,10 +54,16 @@ def set_up_output(*, quiet: bool = False) -> None:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("default", module=r"plaudit(\..*)?")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a kernel at every import on a CPU
+    # It writes to standard output, where results are: at every import on a CPU, and at every start of its engine.
+    logging.getLogger("DeepSpeed").addFilter(_is_error)
     log = logging.getLogger("plaudit")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
     log.handlers = [_LineHandler()]
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 class _LineHandler(logging.Handler):

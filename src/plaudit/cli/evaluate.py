@@ -9,6 +9,14 @@ import typer
 from typer.core import TyperCommand
 
 from plaudit.cli.console import messages, results, set_up_output
+from plaudit.cli.model_options import (
+    Attention,
+    Device,
+    Dtype,
+    HeadKey,
+    MaxTokensPerPass,
+    UwoCoefficient,
+)
 from plaudit.cli.running import interruptible
 
 if TYPE_CHECKING:
@@ -115,29 +123,20 @@ def evaluate(
     on_bad_record: Annotated[
         str, typer.Option(help="error or skip, which writes them down.", rich_help_panel=DATA)
     ] = "error",
-    attention: Annotated[
-        str, typer.Option(help="auto, sdpa, flex, varlen or padded.", rich_help_panel=MODEL)
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL
-        ),
-    ] = "auto",
-    device: Annotated[
+    combine: Annotated[
         str | None,
         typer.Option(
-            help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"
-        ),
-    ] = None,
-    max_tokens_per_pass: Annotated[
-        int | None,
-        typer.Option(
-            help="Computed tokens in one pass: bounds memory.",
+            help="Measure all models as one ensemble: mean, min (the worst case) or uwo (mean - k * variance).",
             rich_help_panel=MODEL,
-            show_default="by device",
+            show_default="each by itself",
         ),
     ] = None,
+    uwo_coefficient: UwoCoefficient = None,
+    head_key: HeadKey = None,
+    attention: Attention = "auto",
+    dtype: Dtype = "auto",
+    device: Device = None,
+    max_tokens_per_pass: MaxTokensPerPass = None,
     num_processes: Annotated[
         int | None,
         typer.Option(
@@ -228,6 +227,9 @@ def evaluate(
             tokenizer=tokenizer,
             concurrency=concurrency,
             timeout_s=timeout,
+            head_key=head_key,
+            combine=combine,
+            uwo_coefficient=uwo_coefficient,
         )
         settings = {
             "limits": LengthLimits(max_length=max_length, on_overlength=on_overlength),
@@ -264,7 +266,8 @@ def _evaluate(
 
     runs: list[EvaluationRun] = []
     for model, name, source in open_models(models, options):
-        folder = output_dir if output_dir is None or len(models) == 1 else output_dir / name
+        is_only = len(models) == 1 or options.combine is not None
+        folder = output_dir if output_dir is None or is_only else output_dir / name
         renderer = getattr(source, "renderer", None)
         sets = reader.sets(
             render="chat" if renderer is None else renderer.render,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import PartialState
 
-from plaudit.cli.loading import load_scorer
+from plaudit.cli.loading import load_scorer, load_scorers
 from plaudit.cli.reading import ReadOptions, parse_source, read_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.folder import folder_names
@@ -22,6 +22,7 @@ from plaudit.evaluation.run import EvaluationSet
 from plaudit.evaluation.suites import Benchmark, find_suite
 from plaudit.model.record import read_record
 from plaudit.preferences.holdout import first_groups
+from plaudit.scoring import EnsembleScorer
 from plaudit.tokens import Renderer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class ModelOptions:
     tokenizer: str | None = None
     concurrency: int = 16
     timeout_s: float = 180.0
+    head_key: str | None = None
+    combine: str | None = None
+    uwo_coefficient: float | None = None
 
 
 def join_processes(device: str | None) -> bool:
@@ -60,11 +64,36 @@ def join_processes(device: str | None) -> bool:
 
 def open_models(
     models: Sequence[str], options: ModelOptions
-) -> Iterator[tuple[str, str, Scorer | RewardSource]]:
-    """Each model with its name as given and its folder's name, loaded when its turn comes."""
+) -> Iterator[tuple[str, str, Scorer | EnsembleScorer | RewardSource]]:
+    """Each model with its name as given and its folder's name, loaded when its turn comes; or all as an ensemble."""
+    if options.combine is not None:
+        yield " + ".join(models), "ensemble", _ensemble(models, options)
+        return
     folders = folder_names(models)
     for model, folder in zip(models, folders, strict=True):
         yield model, folder, _open(model, options)
+
+
+def _ensemble(models: Sequence[str], options: ModelOptions) -> Scorer | EnsembleScorer:
+    scorer = load_scorers(
+        models,
+        options.attention,
+        options.dtype,
+        _device_here(options),
+        options.max_tokens_per_pass,
+        head_key=options.head_key,
+        combine=options.combine,
+        uwo_coefficient=options.uwo_coefficient,
+    )
+    if isinstance(scorer, EnsembleScorer):
+        scorer.check_one_rendering()  # before the data are read
+    return scorer
+
+
+def _device_here(options: ModelOptions) -> str | None:
+    if options.device is None and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return options.device
 
 
 def _open(model: str, options: ModelOptions) -> Scorer | RewardSource:
@@ -79,10 +108,14 @@ def _open(model: str, options: ModelOptions) -> Scorer | RewardSource:
         )
     if is_rewards_file(model):
         return FileSource(model, renderer=_renderer(options.tokenizer))
-    device = options.device
-    if device is None and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    return load_scorer(model, options.attention, options.dtype, device, options.max_tokens_per_pass)
+    return load_scorer(
+        model,
+        options.attention,
+        options.dtype,
+        _device_here(options),
+        options.max_tokens_per_pass,
+        head_key=options.head_key,
+    )
 
 
 def _renderer(folder: str | None) -> Renderer | None:

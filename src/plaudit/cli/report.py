@@ -109,7 +109,7 @@ def write_text(output: str, text: str, *, quiet: bool) -> None:
     if output == "-":
         typer.echo(text, nl=False)
         return
-    from plaudit.training.whole_file import write_whole
+    from plaudit.whole_file import write_whole
 
     write_whole(Path(output), text)
     if not quiet:

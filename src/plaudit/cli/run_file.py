@@ -18,7 +18,7 @@ import yaml
 from plaudit.errors import PlauditError
 from plaudit.training.checkpoints import STAGING, last_whole_checkpoint, remove_leftovers
 from plaudit.training.plain_json import as_plain
-from plaudit.training.whole_file import write_whole
+from plaudit.whole_file import write_whole
 
 __all__ = ["RUN_FILE", "find_start", "read_run_file", "run_file_text", "write_run_file"]
 

@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plaudit.cli.console import messages, set_up_output
+from plaudit.cli.model_options import (
+    Attention,
+    Combine,
+    Device,
+    Dtype,
+    HeadKey,
+    MaxTokensPerPass,
+    Models,
+    UwoCoefficient,
+)
 from plaudit.cli.running import interruptible
 
 if TYPE_CHECKING:
-    from plaudit.scoring import Scorer
+    from plaudit.scoring import EnsembleScorer, Scorer
     from plaudit.scoring.files import FileScores
 
 __all__ = ["register", "score"]
-
-MODEL = "Model"
 
 HELP = (
     "Add a reward to every line of a file.\n\n"
@@ -28,15 +36,14 @@ HELP = (
     "A line is a JSON object with [bold]prompt[/] and [bold]completion[/], or [bold]completions[/], or with a "
     "whole conversation as [bold]messages[/]. It gets a [bold]reward[/], or [bold]rewards[/]; its other fields "
     "and the order stay. Prompts that lines have in common are computed once. An interrupted run "
-    "goes on when the same command is given again."
+    "goes on when the same command is given again.\n\n"
+    "Of several models it is their combined reward, beside [bold]reward_std[/], [bold]reward_min[/] and each one's "
+    "own in [bold]member_rewards[/]."
 )
 
 
 def score(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="The reward model: a folder or a hub id.", show_default=False),
-    ],
+    models: Models,
     input: Annotated[
         str, typer.Option("--input", "-i", help="JSON lines, also .gz or .zst; [bold]-[/] is standard input.")
     ],
@@ -46,6 +53,13 @@ def score(
             "--output", "-o", help="Where they go, also .gz or .zst; [bold]-[/] is standard output."
         ),
     ],
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help="Add [bold]normalized[/] beside the raw reward: affine, (r - mean) / std, or sigmoid, "
+            "sigmoid((r - mean) / T), by what [bold]plaudit calibrate[/] measured."
+        ),
+    ] = "none",
     details: Annotated[bool, typer.Option("--details", help="Add [bold]num_tokens[/] too.")] = False,
     on_bad_record: Annotated[
         str,
@@ -55,43 +69,37 @@ def score(
     ] = "error",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only.")] = False,
-    attention: Annotated[
-        str, typer.Option(help="auto, sdpa, flex, varlen or padded.", rich_help_panel=MODEL)
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL
-        ),
-    ] = "auto",
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"
-        ),
-    ] = None,
-    max_tokens_per_pass: Annotated[
-        int | None,
-        typer.Option(
-            help="Computed tokens in one pass: bounds memory.",
-            rich_help_panel=MODEL,
-            show_default="by device",
-        ),
-    ] = None,
+    combine: Combine = None,
+    uwo_coefficient: UwoCoefficient = None,
+    head_key: HeadKey = None,
+    attention: Attention = "auto",
+    dtype: Dtype = "auto",
+    device: Device = None,
+    max_tokens_per_pass: MaxTokensPerPass = None,
 ) -> None:
     """Add a reward to every line of a file; `HELP` is its page."""
     set_up_output(quiet=quiet)
     with interruptible("Give the same command again: it goes on after the last scored line."):
-        from plaudit.cli.loading import load_scorer
+        from plaudit.cli.loading import load_scorers
         from plaudit.scoring.files import score_file
 
-        scorer = load_scorer(model, attention, dtype, device, max_tokens_per_pass)
+        scorer = load_scorers(
+            models,
+            attention,
+            dtype,
+            device,
+            max_tokens_per_pass,
+            head_key=head_key,
+            combine=combine,
+            uwo_coefficient=uwo_coefficient,
+        )
         with _progress(input, enabled=not quiet) as (on_window, on_sequences):
             start = time.perf_counter()
             counts = score_file(
                 scorer,
                 input,
                 output,
+                normalize=normalize,
                 details=details,
                 on_bad_record=on_bad_record,
                 overwrite=overwrite,
@@ -107,7 +115,7 @@ def register(app: typer.Typer) -> None:
     app.command("score", help=HELP)(score)
 
 
-def _print_summary(scorer: Scorer, counts: FileScores, output: str, seconds: float) -> None:
+def _print_summary(scorer: Scorer | EnsembleScorer, counts: FileScores, output: str, seconds: float) -> None:
     saved = 1 - scorer.num_tokens_computed / scorer.num_tokens_given if scorer.num_tokens_given else 0.0
     rate = counts.num_sequences / seconds if seconds else 0.0
     where = "standard output" if output == "-" else output

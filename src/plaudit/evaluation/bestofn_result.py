@@ -29,7 +29,7 @@ from plaudit.evaluation.samples import PromptSamples
 from plaudit.model.record import installed_versions
 from plaudit.scoring import Scorer
 from plaudit.training.plain_json import as_plain, write_json
-from plaudit.training.whole_file import write_whole
+from plaudit.whole_file import write_whole
 
 __all__ = [
     "REWARDS_FILE",

@@ -12,7 +12,7 @@ from plaudit.evaluation.metrics import EvaluationMetrics
 from plaudit.evaluation.suites import SuiteScores
 from plaudit.objective.intervals import Estimate
 
-__all__ = ["metrics_table", "models_table", "scores_table", "subsets_table"]
+__all__ = ["estimate_cells", "metrics_table", "models_table", "scores_table", "subsets_table"]
 
 
 def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
@@ -23,7 +23,7 @@ def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
         table.add_column(header, justify="right")
     for section in _sections(metrics):
         for label, value in section:
-            table.add_row(label, *_cells(value))
+            table.add_row(label, *estimate_cells(value))
         table.add_section()
     return table
 
@@ -66,7 +66,7 @@ def models_table(models: Sequence[str], headlines: Mapping[str, Sequence[Estimat
     for name in models:
         table.add_column(name, justify="right")
     for name, estimates in headlines.items():
-        cells = [_cells(estimate) for estimate in estimates]
+        cells = [estimate_cells(estimate) for estimate in estimates]
         table.add_row(name, *(f"{value} ({ends})" if ends else value for value, ends, _ in cells))
     return table
 
@@ -79,10 +79,10 @@ def subsets_table(metrics: EvaluationMetrics) -> Table:
         table.add_column(header, justify="right")
     for subset in metrics.subsets:
         ties = f"{subset.num_reward_ties:,}"
-        cells = [*_cells(subset.accuracy), _number(subset.mean_margin.value), ties]
+        cells = [*estimate_cells(subset.accuracy), _number(subset.mean_margin.value), ties]
         table.add_row("(none)" if subset.name is None else subset.name, *cells)
     table.add_section()
-    table.add_row("mean over subsets", *_cells(metrics.macro_accuracy))
+    table.add_row("mean over subsets", *estimate_cells(metrics.macro_accuracy))
     return table
 
 
@@ -121,7 +121,7 @@ def _sections(metrics: EvaluationMetrics) -> list[list[tuple[str, _Value]]]:
     ]
 
 
-def _cells(value: _Value) -> tuple[str, str, str]:
+def estimate_cells(value: _Value) -> tuple[str, str, str]:
     """Value, interval and n."""
     if isinstance(value, Estimate):
         interval = value.interval

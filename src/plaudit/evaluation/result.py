@@ -29,7 +29,7 @@ from plaudit.objective.intervals import Estimate, Interval
 from plaudit.preferences.report import ReadReport
 from plaudit.tokens.report import TokenReport
 from plaudit.training.plain_json import as_plain
-from plaudit.training.whole_file import write_whole
+from plaudit.whole_file import write_whole
 
 __all__ = ["RESULTS_SCHEMA_VERSION", "EvaluatedData", "EvaluationResult", "Throughput"]
 

@@ -88,14 +88,25 @@ class SequenceScorer(Protocol):
     Where it has a ``model``, its rewards are stored under that model's fingerprint.
     """
 
-    renderer: Renderer
-    """How its model wants conversations rendered."""
-    name: str
-    """What to call it in results; may be empty."""
-    num_tokens_given: int
-    """Tokens of all sequences given so far."""
-    num_tokens_computed: int
-    """Tokens that went through the model so far."""
+    @property
+    def renderer(self) -> Renderer:
+        """How its model wants conversations rendered."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What to call it in results; may be empty."""
+        ...
+
+    @property
+    def num_tokens_given(self) -> int:
+        """Tokens of all sequences given so far."""
+        ...
+
+    @property
+    def num_tokens_computed(self) -> int:
+        """Tokens that went through the model so far."""
+        ...
 
     def score_sequences(
         self, sequences: Sequence[np.ndarray], *, description: str = ..., progress: bool = ...

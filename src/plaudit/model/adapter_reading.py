@@ -2,40 +2,36 @@
 
 A folder that plaudit wrote holds ``config.json`` too: what the model is once the adapter is on it (outputs and their
 weights, size of the vocabulary, pad token, precision, quantisation). Folders of peft and TRL lack it and are read by
-their tensors.
+their tensors. A value head beside an adapter (LLaMA-Factory with LoRA) is put on the base before the adapter is.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import cached_file
 
 from plaudit.errors import PlauditError
 from plaudit.model.adapter import adapter_weights, require_peft, wrap
+from plaudit.model.adapter_base import read_base, read_peft_config
 from plaudit.model.adapter_config import head_module_names
-from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
-from plaudit.model.quantization import with_head_kept_out
-from plaudit.model.readers import (
-    LoadedRewardModel,
-    ReadRequest,
-    grow_embedding,
-    no_head,
-    read_headless,
-    read_sequence_classification,
-)
+from plaudit.model.checkpoint import CheckpointFacts
+from plaudit.model.head import head_of
+from plaudit.model.reading import LoadedRewardModel, ReadRequest, grow_embedding, no_head
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.stored_head import StoredHead, add_bias, place_head, read_stored_head
 
 __all__ = ["read_adapter"]
 
 PREFIX = "base_model.model."
 """What peft puts before the model's own names."""
+
+LANGUAGE_HEADS = ("lm_head.", "embed_out.", "v_head.")
+"""What an adapter of a causal model can hold beside the backbone's: no reward depends on the first two, and a value
+head is read by itself."""
 
 
 def read_adapter(request: ReadRequest) -> LoadedRewardModel:
@@ -46,116 +42,59 @@ def read_adapter(request: ReadRequest) -> LoadedRewardModel:
     """
     require_peft("a model with an adapter")
     folder, facts = request.facts.path, request.facts
-    config = _read_peft_config(folder)
-    base = _read_base(request, config)
+    stored = None if facts.head_weight_key is None else read_stored_head(facts)
+    config = read_peft_config(folder)
+    base = read_base(request, config)
     weights = _read_weights(folder)
     model = base.model
     _resize_embedding(model, facts, weights)
+    placed = None if stored is None else _place_on_base(model, stored, facts, weights, request)
     head = [f"{PREFIX}{name}" for name in _head_parameters(model)]
     is_head_wrapped = any(_is_adapter_of_head(key, model) for key in weights)
-    has_head = not is_head_wrapped and all(name in weights for name in head)
-    if not has_head and base.has_fresh_head and (is_head_wrapped or not request.allow_fresh_head):
+    has_head = placed is None and not is_head_wrapped and all(name in weights for name in head)
+    is_fresh = base.has_fresh_head and not has_head and placed is None
+    if is_fresh and (is_head_wrapped or not request.allow_fresh_head):
         raise no_head(facts, head)
     _set_up(config, model, for_training=request.for_training, is_head_wrapped=is_head_wrapped)
     peft_model = wrap(model, config)
     _load_weights(peft_model, weights, keeps_base_head=not has_head, folder=folder)
     _follow_config(model, facts.config)
     name = config.base_model_name_or_path
-    where = ", ".join(head) if has_head else "a fresh draw" if base.has_fresh_head else "the base"
+    where = ", ".join(head) if has_head else "a fresh draw" if is_fresh else "the base"
     return LoadedRewardModel(
         model=model.eval(),
-        has_fresh_head=base.has_fresh_head and not has_head,
-        origin=f"{config.peft_type.value} adapter on {name}, head from {where}",
+        has_fresh_head=is_fresh,
+        origin=f"{config.peft_type.value} adapter on {name}, head from {placed or where}",
         peft_model=peft_model.eval(),
+        normalization=base.normalization,
     )
 
 
-# The base ----------------------------------------------------------------------------------------------------
+def _place_on_base(
+    model: RewardModel,
+    stored: StoredHead,
+    facts: CheckpointFacts,
+    weights: dict[str, Tensor],
+    request: ReadRequest,
+) -> str | None:
+    """Put a head that peft would not find onto the base, and take it from the adapter's tensors, in place.
 
-
-def _read_peft_config(folder: Path) -> Any:
-    from peft import PeftConfig
-
-    try:
-        return PeftConfig.from_pretrained(str(folder))
-    except (ValueError, KeyError, TypeError) as error:
-        raise PlauditError(
-            f"not a config of peft ({type(error).__name__}: {error})",
-            where=str(folder / "adapter_config.json"),
-            fix="Copy the adapter again, or upgrade peft.",
-        ) from error
-
-
-def _read_base(request: ReadRequest, config: Any) -> LoadedRewardModel:
-    source = _base_source(request.facts.path, config.base_model_name_or_path, config.revision)
-    facts = inspect_checkpoint(_base_folder(source, config.revision, request.facts.path))
-    readers = {"headless": read_headless, "sequence-classification": read_sequence_classification}
-    if facts.format not in readers:
-        raise PlauditError(
-            f"the base of the adapter is of the format {facts.format!r}, and an adapter needs a plain model",
-            where=source,
-            fix="Merge or convert the base first.",
-        )
-    kwargs = dict(request.kwargs) | {"revision": config.revision}
-    described = request.facts.config
-    if kwargs["dtype"] == "auto" and (dtype := described.get("dtype")):
-        kwargs["dtype"] = getattr(torch, dtype)
-    if "quantization_config" not in kwargs and "quantization_config" not in facts.config:
-        kwargs |= _quantization_of(described)
-    return readers[facts.format](
-        dataclasses.replace(
-            request,
-            source=source,
-            facts=facts,
-            allow_fresh_head=True,
-            attributes=request.attributes or _attributes_of(described),
-            kwargs=kwargs,
-        )
-    )
-
-
-def _base_source(folder: Path, name: str | None, revision: str | None) -> str:
-    """Where the base is: a path relative to the adapter, another path, or a hub id."""
-    if not name:
-        raise PlauditError(
-            "the adapter does not say what it was trained on (base_model_name_or_path is empty)",
-            where=str(folder / "adapter_config.json"),
-            fix="Write the base model's path or hub id there.",
-        )
-    beside = folder / name
-    return os.path.normpath(beside) if beside.is_dir() else name
-
-
-def _base_folder(source: str, revision: str | None, adapter: Path) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    try:
-        config = cached_file(source, "config.json", revision=revision)
-    except (OSError, ValueError) as error:
-        raise PlauditError(
-            f"the base model {source!r} is neither a local folder nor a model that can be fetched",
-            where=str(adapter / "adapter_config.json"),
-            fix="Write its new place into base_model_name_or_path there (relative to the adapter is fine).",
-        ) from error
-    assert config is not None
-    return Path(config).parent
-
-
-def _attributes_of(config: dict[str, Any]) -> dict[str, float] | None:
-    weights = config.get("reward_weights")
-    if weights is None:
+    Returns:
+        Where that head came from, in words. None for one under peft's own name: it stays among the adapter's tensors,
+        and only the bias that it may have gets its place in the base.
+    """
+    is_peft_name = facts.format == "adapter" and facts.head_weight_key is not None
+    if is_peft_name and _peft_name(facts.head_weight_key or "") in {
+        f"{PREFIX}{name}" for name in _head_parameters(model)
+    }:
+        head = head_of(model)
+        if stored.bias is not None and isinstance(head, torch.nn.Linear):
+            add_bias(head)
         return None
-    return {str(config["id2label"][str(index)]): weight for index, weight in enumerate(weights)}
-
-
-def _quantization_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The quantisation that the adapter was trained under."""
-    described = config.get("quantization_config")
-    if described is None:
-        return {}
-    from transformers.quantizers.auto import AutoQuantizationConfig
-
-    return {"quantization_config": with_head_kept_out(AutoQuantizationConfig.from_dict(described))}
+    place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
+    for key in (facts.head_weight_key, facts.head_bias_key):
+        weights.pop(_peft_name(key or ""), None)
+    return stored.where
 
 
 # The adapter -------------------------------------------------------------------------------------------------
@@ -173,12 +112,16 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             fix="Copy the whole folder.",
         )
     weights = load_peft_weights(str(folder), device="cpu")
-    # Older versions of peft: score.modules_to_save.default.weight, beside score.original_module.weight.
     return {
-        re.sub(r"\.modules_to_save\.(\w+\.)?(?=\w+$)", ".", name): tensor
+        _peft_name(name): tensor
         for name, tensor in weights.items()
-        if ".original_module." not in name
+        if ".original_module." not in name and not name.removeprefix(PREFIX).startswith(LANGUAGE_HEADS)
     }
+
+
+def _peft_name(name: str) -> str:
+    """A tensor's name as today's peft writes it; older versions: ``score.modules_to_save.default.weight``."""
+    return re.sub(r"\.modules_to_save\.(\w+\.)?(?=\w+$)", ".", name)
 
 
 def _head_parameters(model: RewardModel) -> list[str]:

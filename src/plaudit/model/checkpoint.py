@@ -1,26 +1,42 @@
 """What a model folder is, read from its config and tensor names before any weight is loaded.
 
-File names decide nothing: a folder is a reward model when its weights hold a head. Formats other than
-transformers' sequence classification are recognised here and named, and a reader of theirs is one more entry in
-`plaudit.model.loading.READERS`.
+File names decide nothing: a folder is a reward model when its weights hold a head, and what it is called follows
+from where the head is and what the config says. How each format is read: `plaudit.model.loading.READERS`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from plaudit.errors import PlauditError
+from plaudit.model.head_keys import HeadKeys, find_head, looks_like_head
+from plaudit.model.tensor_files import TensorFiles
 
-__all__ = ["CheckpointFacts", "inspect_checkpoint"]
+__all__ = ["FORMATS", "OPENRLHF_MARKS", "PRETRAINED_PREFIX", "CheckpointFacts", "inspect_checkpoint"]
 
-HEAD_KEY = re.compile(r"(^|\.)(score|classifier|v_head|value_head|reward_head|regression_layer)\.")
-"""Names under which reward models keep their head."""
+FORMATS = {
+    "sequence-classification": "transformers' sequence classification, decoders (score) and encoders (classifier)",
+    "value-head": "a causal model with a value head beside it or among its tensors (LLaMA-Factory, TRL)",
+    "value-head-adapter": "an adapter of peft with a value head beside it (LLaMA-Factory with LoRA)",
+    "value-head-one-file": "pretrained_model.* and v_head.* in one state dict (older TRL)",
+    "openrlhf": "OpenRLHF's reward model",
+    "token-classification": "token classification with one label (LLaMA-Factory v1)",
+    "adapter": "an adapter of peft, its head among its tensors or in its base",
+    "headless": "a causal or bare model without a reward head",
+}
+"""Formats by name, in words."""
+
+PRETRAINED_PREFIX = "pretrained_model."
+"""What older TRL puts before the causal model's own names."""
+
+OPENRLHF_MARKS = ("value_head_prefix", "normalize_reward")
+"""What OpenRLHF writes into config.json, and nobody else."""
+
+OLDER_OPENRLHF_HEAD = "value_head.weight"
+"""What it called its head before the config said so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,61 +46,98 @@ class CheckpointFacts:
     path: Path
     """The folder."""
     format: str
-    """``sequence-classification``, ``headless`` (causal or bare), ``value-head``, ``adapter`` or ``openrlhf``."""
+    """One of `FORMATS`."""
     architecture: str
     """The class named in the config, or an empty string."""
     num_labels: int
-    """Outputs of the head by the config."""
+    """Outputs of the head by its tensor; by the config where the head is not in the folder."""
     has_reward_weights: bool
     """Whether its outputs are attributes whose weights in the reward the config holds."""
     head_keys: tuple[str, ...]
     """Tensor names that look like a head's."""
     num_tensors: int
-    """Tensors in the folder; 0 where they cannot be listed without unpickling."""
+    """Tensors in the folder."""
+    head_weight_key: str | None = None
+    """Full name of the tensor [num_labels, hidden] that maps to the reward; None where the folder has none."""
+    head_bias_key: str | None = None
+    """Full name of its bias [num_labels]; None without one."""
+    head_file: Path | None = None
+    """The file that the head's weight is in."""
+    tensor_files: tuple[Path, ...] = ()
+    """All files with tensors, the head's included; `TensorFiles(path, files=...)` reads them."""
     config: dict[str, Any] = field(default_factory=dict, repr=False)
     """What config.json says; empty where there is none (adapters of other tools)."""
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the folder holds an adapter, with or without a value head."""
+        return self.format in ("adapter", "value-head-adapter")
 
-def inspect_checkpoint(path: Path) -> CheckpointFacts:
+    def open_tensors(self) -> TensorFiles:
+        """The folder's tensors, to be read one at a time."""
+        return TensorFiles(self.path, files=self.tensor_files)
+
+
+def inspect_checkpoint(path: Path, *, head_key: str | None = None) -> CheckpointFacts:
     """Recognise a local model folder.
 
+    Args:
+        path: The folder.
+        head_key: The name of the head's weight, where it has an unusual one.
+
     Raises:
-        PlauditError: When the folder has no readable config, or a weight file is damaged or missing.
+        PlauditError: The folder has no readable config, a weight file is damaged, missing or holds code, there is no
+            tensor of the given name, or it cannot be told which of several is the head.
     """
-    names = _tensor_names(path)
-    has_value_head = any("v_head." in name for name in names) or _has_value_head_file(path)
-    if (path / "adapter_config.json").is_file():
-        config = _read_config(path) if (path / "config.json").is_file() else {}
-        return _facts(path, "value-head" if has_value_head else "adapter", config, names)
-    config = _read_config(path)
-    architecture = (config.get("architectures") or [""])[0] or ""
-    if has_value_head:
-        kind = "value-head"
-    elif architecture.endswith("ForSequenceClassification"):
-        kind = "sequence-classification"
-    elif "value_head_prefix" in config or "normalize_reward" in config:
-        kind = "openrlhf"
-    else:
-        kind = "headless"
-    return _facts(path, kind, config, names)
-
-
-def _facts(path: Path, kind: str, config: dict[str, Any], names: list[str]) -> CheckpointFacts:
-    labels = config.get("id2label") or {}
+    is_adapter = (path / "adapter_config.json").is_file()
+    config = {} if is_adapter and not (path / "config.json").is_file() else _read_config(path)
+    tensors = TensorFiles(path)
+    head = find_head(tensors, config, head_key=head_key)
     return CheckpointFacts(
         path=path,
-        format=kind,
-        architecture=(config.get("architectures") or [""])[0] or "",
-        num_labels=int(config.get("num_labels") or len(labels) or 2),
+        format=_format(config, tensors, head, is_adapter=is_adapter),
+        architecture=_architecture(config),
+        num_labels=_num_labels(config, tensors, head),
         has_reward_weights=config.get("reward_weights") is not None,
-        head_keys=tuple(name for name in names if HEAD_KEY.search(name)),
-        num_tensors=len(names),
+        head_keys=tuple(name for name in tensors.names() if looks_like_head(name)),
+        num_tensors=len(tensors),
+        head_weight_key=head.weight if head else None,
+        head_bias_key=head.bias if head else None,
+        head_file=tensors.file_of(head.weight) if head else None,
+        tensor_files=tensors.files,
         config=config,
     )
 
 
-def _has_value_head_file(path: Path) -> bool:
-    return any((path / f"value_head.{suffix}").is_file() for suffix in ("safetensors", "bin"))
+def _format(config: dict[str, Any], tensors: TensorFiles, head: HeadKeys | None, *, is_adapter: bool) -> str:
+    has_value_head = head is not None and head.is_value_head
+    if is_adapter:
+        return "value-head-adapter" if has_value_head else "adapter"
+    if has_value_head:
+        in_one = any(name.startswith(PRETRAINED_PREFIX) for name in tensors.names())
+        return "value-head-one-file" if in_one else "value-head"
+    is_named_so = head is not None and head.weight == OLDER_OPENRLHF_HEAD
+    if is_named_so or any(mark in config for mark in OPENRLHF_MARKS):
+        return "openrlhf"
+    if _architecture(config).endswith("ForTokenClassification"):
+        return "token-classification"
+    if head is not None or _architecture(config).endswith("ForSequenceClassification"):
+        # With a head its tensors count more than the class's name, which some published configs have wrong
+        # (reward-bench#210).
+        return "sequence-classification"
+    return "headless"
+
+
+def _architecture(config: dict[str, Any]) -> str:
+    return str((config.get("architectures") or [""])[0] or "")
+
+
+def _num_labels(config: dict[str, Any], tensors: TensorFiles, head: HeadKeys | None) -> int:
+    if head is not None:
+        shape = tensors.shape(head.weight)
+        return shape[0] if len(shape) == 2 else 1
+    # transformers leaves its default of 2 out of config.json.
+    return int(config.get("num_labels") or len(config.get("id2label") or {}) or 2)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -103,34 +156,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise PlauditError("not a JSON object", where=str(file), fix="Copy the model again.")
     return config
-
-
-def _tensor_names(path: Path) -> list[str]:
-    """Names of all tensors in the safetensors files, read from their headers."""
-    names: list[str] = []
-    for file in _weight_files(path):
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                names.extend(tensors.keys())
-        except (SafetensorError, OSError) as error:
-            raise PlauditError(
-                f"unreadable weights ({error})",
-                where=str(file),
-                fix="The file is damaged or was copied in part: copy it again.",
-            ) from error
-    return names
-
-
-def _weight_files(path: Path) -> list[Path]:
-    index = path / "model.safetensors.index.json"
-    if not index.is_file():
-        return sorted(path.glob("*.safetensors"))
-    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    missing = [shard for shard in shards if not (path / shard).is_file()]
-    if missing:
-        raise PlauditError(
-            f"{len(missing)} of {len(shards)} weight files are missing: {', '.join(missing[:5])}",
-            where=str(index),
-            fix="Copy or download the missing files.",
-        )
-    return [path / shard for shard in shards]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,25 +11,24 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
 
 from plaudit.errors import PlauditError
 from plaudit.model.adapter_reading import read_adapter
 from plaudit.model.attributes import reward_weights
 from plaudit.model.backend import set_backend
-from plaudit.model.checkpoint import inspect_checkpoint
+from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
+from plaudit.model.differences import plain_differences
 from plaudit.model.dropout import disable_dropout
 from plaudit.model.head import compute_in_float32, head_of
+from plaudit.model.hub_files import local_folder
+from plaudit.model.padded import is_decoder
 from plaudit.model.partitioned import is_partitioned
 from plaudit.model.quantization import is_quantized, with_head_kept_out
-from plaudit.model.readers import (
-    LoadedRewardModel,
-    ReadRequest,
-    grow_embedding,
-    read_headless,
-    read_sequence_classification,
-)
+from plaudit.model.readers import WHOLE_READERS
+from plaudit.model.reading import LoadedRewardModel, ReadRequest, grow_embedding
 from plaudit.model.reward_model import RewardModel, as_reward_model
+from plaudit.model.scored_token import scored_token
+from plaudit.model.tensor_files import WHOLE
 
 __all__ = ["LoadedRewardModel", "load_reward_model", "prepare_reward_model"]
 
@@ -45,6 +45,7 @@ def load_reward_model(
     device: torch.device | str | None = None,
     keep_dropout: bool = False,
     attributes: Mapping[str, float] | None = None,
+    head_key: str | None = None,
     quantization_config: Any = None,
     for_training: bool = False,
     seed: int = 0,
@@ -52,7 +53,10 @@ def load_reward_model(
     trust_remote_code: bool = False,
     model_init_kwargs: Mapping[str, Any] | None = None,
 ) -> LoadedRewardModel:
-    """Load a checkpoint as a reward model.
+    """Load a checkpoint of any format of `plaudit.model.checkpoint.FORMATS` as a reward model.
+
+    One log line says what was recognised, where the head came from, which token is scored, and what plain
+    transformers would do differently.
 
     Args:
         path_or_id: A local folder or a hub id.
@@ -63,6 +67,8 @@ def load_reward_model(
         device: Where to put it; None leaves it where transformers put it.
         keep_dropout: Keep the model's dropout for training (arXiv:1909.08593 turns it off).
         attributes: Rated attributes and their weights in the reward, for a fresh head of several outputs.
+        head_key: The name of the head's weight in the files, where it is none that is known; a bias beside it is
+            read too.
         quantization_config: How the weights are quantised, the head never (`plaudit.model.quantization`). With
             ``dtype="auto"`` everything else is float32 then. None quantises nothing, except under an adapter that
             was trained so.
@@ -72,7 +78,7 @@ def load_reward_model(
 
     Raises:
         PlauditError: When the folder is damaged or unknown, has no head (and may get none), has a head of more than
-            one output, or the backend cannot be used.
+            one output, of another hidden size or with values that are not finite, or the backend cannot be used.
     """
     kwargs = dict(model_init_kwargs or {})
     kwargs.pop(
@@ -84,13 +90,8 @@ def load_reward_model(
     _add_quantization(kwargs, quantization_config)
     if device is not None and "quantization_config" in kwargs:
         kwargs.setdefault("device_map", {"": device})  # quantised weights are made where they stay
-    facts = inspect_checkpoint(_local_folder(str(path_or_id), revision))
-    if facts.format not in READERS:
-        raise PlauditError(
-            f"a checkpoint of the format {facts.format!r} cannot be read yet",
-            where=str(path_or_id),
-            fix=f"Formats that can: {', '.join(READERS)}.",
-        )
+    facts = inspect_checkpoint(local_folder(str(path_or_id), revision=kwargs["revision"]), head_key=head_key)
+    _require_weights(facts, kwargs)
     request = ReadRequest(
         source=str(path_or_id),
         facts=facts,
@@ -98,15 +99,43 @@ def load_reward_model(
         attributes=attributes,
         seed=seed,
         for_training=for_training,
+        keeps_head_dtype=kwargs["dtype"] == "auto",
         kwargs=kwargs,
     )
-    loaded = READERS[facts.format](request)
+    loaded = _described(READERS[facts.format](request), request, tokenizer)
     if device is not None and not is_quantized(loaded.model):
         loaded.model.to(device)  # type: ignore[arg-type]
     prepare_reward_model(loaded.model, tokenizer, attention=attention, keep_dropout=keep_dropout)
     loaded.model.origin = loaded.origin
-    log.info("%s: %s", path_or_id, loaded.origin)
+    log.info("%s: %s", path_or_id, loaded.summary)
     return loaded
+
+
+def _require_weights(facts: CheckpointFacts, kwargs: Mapping[str, Any]) -> None:
+    if facts.tensor_files or facts.is_adapter or kwargs.keys() & {"gguf_file", "variant", "subfolder"}:
+        return
+    raise PlauditError(
+        f"no weights (looked for {', '.join(WHOLE)} and other safetensors files)",
+        where=str(facts.path),
+        fix="Copy the whole folder; of a run give the folder of its last whole model, not of a sharded checkpoint.",
+    )
+
+
+def _described(
+    loaded: LoadedRewardModel, request: ReadRequest, tokenizer: PreTrainedTokenizerBase | None
+) -> LoadedRewardModel:
+    """With the token that is scored, and what plain transformers would do differently with the files."""
+    token = "its class's own pooling of all tokens"
+    if is_decoder(loaded.model):
+        known = None if tokenizer is None else scored_token(tokenizer)
+        token = "the last token" if known is None else str(known)
+    config = request.facts.config or loaded.model.config.to_dict()
+    key = request.facts.head_bias_key
+    bias = None if key is None else float(request.facts.open_tensors().tensor(key).sum())
+    differences = plain_differences(request.facts, config, bias=bias)
+    return dataclasses.replace(
+        loaded, scored_token=token, differences=() if loaded.has_fresh_head else differences
+    )
 
 
 def _add_quantization(kwargs: dict[str, Any], config: Any) -> None:
@@ -169,39 +198,9 @@ def _fit_to_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _local_folder(path_or_id: str, revision: str | None) -> Path:
-    """The folder of a model: the path itself, or where the hub's files were downloaded to."""
-    if Path(path_or_id).is_dir():
-        return Path(path_or_id)
-    try:
-        if _is_adapter_on_hub(path_or_id, revision):
-            weights = cached_file(path_or_id, "adapter_model.safetensors", revision=revision)
-            assert weights is not None
-            return Path(weights).parent
-        config = cached_file(path_or_id, "config.json", revision=revision)
-    except (OSError, ValueError) as error:
-        raise PlauditError(
-            f"neither a local folder nor a model that can be fetched ({str(error).splitlines()[0]})",
-            where=path_or_id,
-            fix="Check the path or id, the network, and that you are logged in for a gated model.",
-        ) from error
-    assert config is not None
-    return Path(config).parent
-
-
-def _is_adapter_on_hub(model_id: str, revision: str | None) -> bool:
-    found = cached_file(
-        model_id, "adapter_config.json", revision=revision, _raise_exceptions_for_missing_entries=False
-    )
-    if found is not None:
-        # What the model is with its adapter, where plaudit wrote it.
-        cached_file(model_id, "config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
-    return found is not None
-
-
 READERS: dict[str, Callable[[ReadRequest], LoadedRewardModel]] = {
-    "sequence-classification": read_sequence_classification,
-    "headless": read_headless,
+    **WHOLE_READERS,
     "adapter": read_adapter,
+    "value-head-adapter": read_adapter,
 }
 """How each format is read."""

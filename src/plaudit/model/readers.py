@@ -1,91 +1,120 @@
-"""How the formats with all weights in one folder are read; never with a random head in silence."""
+"""How the formats with all weights in one folder are read; never with a random head in silence.
+
+All of them become the sequence-classification class of their config: a causal model's tensors have the same names
+there, and its language-model head is not read. What differs is where the head is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from textwrap import shorten
-from typing import Any, cast
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from plaudit.errors import PlauditError
-from plaudit.model.attributes import attribute_names, set_attributes
-from plaudit.model.checkpoint import CheckpointFacts
 from plaudit.model.head import draw_head, head_of
-from plaudit.model.quantization import keep_weights_as_stored
-from plaudit.model.reward_model import RewardModel, as_reward_model
+from plaudit.model.padded import is_decoder
+from plaudit.model.reading import LoadedRewardModel, ReadRequest, model_from_pretrained, no_head
+from plaudit.model.reward_model import RewardModel
+from plaudit.model.stored_head import place_head, read_stored_head
 
 __all__ = [
-    "LoadedRewardModel",
-    "ReadRequest",
-    "grow_embedding",
-    "no_head",
+    "WHOLE_READERS",
+    "openrlhf_normalization",
     "read_headless",
+    "read_openrlhf",
     "read_sequence_classification",
+    "read_token_classification",
+    "read_value_head",
 ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedRewardModel:
-    """A model ready for rewards, and where its head came from."""
-
-    model: RewardModel
-    """The model, in evaluation mode."""
-    has_fresh_head: bool
-    """Whether the head was drawn here and has to be trained first."""
-    origin: str
-    """What was recognised, in one line."""
-    peft_model: Any = None
-    """The PeftModel around the model, where it was loaded from an adapter; None else."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadRequest:
-    """What a format's reader is asked for."""
-
-    source: str
-    """The folder or hub id as given."""
-    facts: CheckpointFacts
-    """What was recognised."""
-    allow_fresh_head: bool
-    """Whether a missing head may be drawn."""
-    attributes: Mapping[str, float] | None
-    """Rated attributes and their weights, for a fresh head of several outputs."""
-    seed: int
-    """Of a fresh head."""
-    for_training: bool = False
-    """Whether an adapter can be trained on."""
-    kwargs: dict[str, Any]
-    """Arguments of ``from_pretrained``."""
-
-
 def read_sequence_classification(request: ReadRequest) -> LoadedRewardModel:
-    """A model of transformers' sequence classification."""
+    """A model of transformers' sequence classification, or one of another class with such a head."""
     facts = request.facts
-    if facts.num_labels != 1 and not facts.has_reward_weights:
-        raise PlauditError(
-            f"{facts.architecture} has {facts.num_labels} outputs, and a reward model has one",
-            where=str(facts.path / "config.json"),
-            fix="This is a classifier. Train a reward model from its base instead.",
-        )
-    model, missing = _from_pretrained(request)
-    if head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:
+    # Its errors come before the whole model is loaded.
+    stored = None if facts.head_weight_key is None else read_stored_head(facts)
+    model, missing = model_from_pretrained(request)
+    if stored is not None and facts.head_weight_key not in dict(model.named_parameters()):  # --head-key
+        place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
+    elif head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:
         if not request.allow_fresh_head:
             raise no_head(facts, head_keys)
         return _with_fresh_head(request, model)
-    where = ", ".join(facts.head_keys) or "the checkpoint"
-    origin = f"sequence classification ({facts.architecture}), head from {where}"
-    return LoadedRewardModel(model=model, has_fresh_head=False, origin=origin)
+    elif stored is not None and is_decoder(
+        model
+    ):  # transformers passes over a bias, and rounds with the backbone
+        place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
+    where = (stored.where if stored is not None and is_decoder(model) else "") or ", ".join(facts.head_keys)
+    kind = facts.architecture or "no class named"
+    return LoadedRewardModel(
+        model=model, has_fresh_head=False, origin=f"sequence classification ({kind}), head from {where}"
+    )
+
+
+def read_value_head(request: ReadRequest) -> LoadedRewardModel:
+    """A causal model with TRL's value head: its reward is ``v_head.summary(hidden)`` at the last token.
+
+    The hidden state is the one after the final norm. TRL's dropout before the head is active in training alone, and
+    is left out. A head without a bias in its file counts as one with a bias of 0.
+
+    Source: TRL, ``models/modeling_value_head.py``; LLaMA-Factory, ``model/model_utils/valuehead.py``.
+    """
+    one_file = ", one state dict" if request.facts.format == "value-head-one-file" else ""
+    return _with_stored_head(request, f"value head ({request.facts.architecture}{one_file})")
+
+
+def read_openrlhf(request: ReadRequest) -> LoadedRewardModel:
+    """OpenRLHF's reward model: one output whatever its config says, the head under the name that the config gives.
+
+    Source: OpenRLHF, ``openrlhf/models/model.py``, ``_get_reward_model``; OpenRLHF#1039 for the outputs.
+    """
+    facts = request.facts
+    if facts.head_weight_key is None:
+        if not request.allow_fresh_head:
+            raise no_head(facts, [f"{facts.config.get('value_head_prefix') or 'score'}.weight"])
+        return _with_fresh_head(request, model_from_pretrained(request)[0])
+    loaded = _with_stored_head(request, f"OpenRLHF ({facts.architecture or 'no class named'})")
+    if "value_head_prefix" in facts.config:
+        loaded.model.config.value_head_prefix = "score"  # where it is now, and will be saved
+    return dataclasses.replace(loaded, normalization=openrlhf_normalization(facts.config))
+
+
+def read_token_classification(request: ReadRequest) -> LoadedRewardModel:
+    """A token classifier with one label (LLaMA-Factory v1): its output at the last token."""
+    if request.facts.head_weight_key is None:
+        raise no_head(request.facts, ["score.weight", "classifier.weight"])
+    return _with_stored_head(request, f"token classification ({request.facts.architecture})")
 
 
 def read_headless(request: ReadRequest) -> LoadedRewardModel:
     """A causal or bare model, which gets a fresh head where it may."""
     if not request.allow_fresh_head:
         raise no_head(request.facts, ["score.weight"])
-    model, _ = _from_pretrained(request)
+    model, _ = model_from_pretrained(request)
     return _with_fresh_head(request, model)
+
+
+def openrlhf_normalization(config: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Mean and standard deviation of the reward as OpenRLHF's config holds them; None where it does not."""
+    mean, std = config.get("mean"), config.get("std")
+    if isinstance(mean, int | float) and isinstance(std, int | float) and std > 0:
+        return float(mean), float(std)
+    return None
+
+
+def _with_stored_head(request: ReadRequest, kind: str) -> LoadedRewardModel:
+    stored = read_stored_head(request.facts)
+    if request.attributes and len(stored.weight) != len(request.attributes):
+        raise PlauditError(
+            f"the head has {len(stored.weight)} output, and {len(request.attributes)} attributes were asked for",
+            where=request.source,
+            fix="Leave the attributes out, or start from a model without a head.",
+        )
+    model, _ = model_from_pretrained(request)
+    place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
+    return LoadedRewardModel(model=model, has_fresh_head=False, origin=f"{kind}, head from {stored.where}")
 
 
 def _with_fresh_head(request: ReadRequest, model: RewardModel) -> LoadedRewardModel:
@@ -97,64 +126,12 @@ def _with_fresh_head(request: ReadRequest, model: RewardModel) -> LoadedRewardMo
     return LoadedRewardModel(model=model, has_fresh_head=True, origin=origin)
 
 
-def _from_pretrained(request: ReadRequest) -> tuple[RewardModel, list[str]]:
-    """The sequence-classification class of the config with its outputs, and the weights it did not find."""
-    from transformers.utils import logging as transformers_logging
-
-    source, kwargs = request.source, request.kwargs
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # "newly initialized" is said by us, as an error or in one line
-    try:
-        config = AutoConfig.from_pretrained(
-            source, revision=kwargs["revision"], trust_remote_code=kwargs["trust_remote_code"]
-        )
-        if request.attributes:
-            if request.facts.has_reward_weights and attribute_names(config) != tuple(request.attributes):
-                raise PlauditError(
-                    f"its outputs are {', '.join(attribute_names(config))}, and {', '.join(request.attributes)} "
-                    "were asked for",
-                    where=source,
-                    fix="Name the same attributes in the same order; other weights are fine.",
-                )
-            set_attributes(config, request.attributes)
-        elif not request.facts.has_reward_weights:
-            config.num_labels = 1
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, output_loading_info=True, **kwargs
-        )
-    except (ValueError, OSError, RuntimeError) as error:
-        raise PlauditError(
-            f"transformers cannot load it for sequence classification: {shorten(str(error), 500)}",
-            where=source,
-            fix="Check that the architecture has a ForSequenceClassification class.",
-        ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    keep_weights_as_stored(model)
-    missing = sorted(info["missing_keys"])
-    lost = [key for key in missing if not key.startswith(("score.", "classifier.", "pooler."))]
-    if lost:
-        raise PlauditError(
-            f"{len(lost)} weights of the model are not in its files: {', '.join(lost[:5])}",
-            where=source,
-            fix="The checkpoint is incomplete or of another architecture; copy it again.",
-        )
-    return as_reward_model(model.eval()), missing
-
-
-def grow_embedding(model: PreTrainedModel, num_rows: int) -> None:
-    """Give the input embedding more rows, in place, and remember how many the files have."""
-    if getattr(model, "num_base_rows", None) is None:
-        model.num_base_rows = cast(Any, model.get_input_embeddings()).num_embeddings
-    model.resize_token_embeddings(num_rows, mean_resizing=False)
-
-
-def no_head(facts: CheckpointFacts, wanted: list[str]) -> PlauditError:
-    """The error for a checkpoint without a head: the keys looked for, the keys found."""
-    found = ", ".join(facts.head_keys) or "none"
-    return PlauditError(
-        f"{facts.architecture or 'this model'} has no reward head: looked for {', '.join(wanted)}; "
-        f"head-like tensors found: {found} (of {facts.num_tensors})",
-        where=str(facts.path),
-        fix="Train a reward model from it first (plaudit train), or give one that was.",
-    )
+WHOLE_READERS: dict[str, Callable[[ReadRequest], LoadedRewardModel]] = {
+    "sequence-classification": read_sequence_classification,
+    "headless": read_headless,
+    "value-head": read_value_head,
+    "value-head-one-file": read_value_head,
+    "openrlhf": read_openrlhf,
+    "token-classification": read_token_classification,
+}
+"""How each format without an adapter is read."""

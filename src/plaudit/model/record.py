@@ -6,13 +6,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import cached_file
 
 from plaudit.errors import PlauditError
 from plaudit.tokens.rule import RenderingRule
+from plaudit.whole_file import write_whole
 
-__all__ = ["RECORD_FILE", "ModelRecord", "installed_versions", "read_record"]
+__all__ = ["RECORD_FILE", "ModelRecord", "installed_versions", "read_record", "replace_json"]
 
 RECORD_FILE = "plaudit.json"
 FORMAT = 1
@@ -48,18 +50,28 @@ class ModelRecord:
     data_fingerprint: str | None = None
     """SHA-256 of the training data."""
     reward_mean: float | None = None
-    """Mean of the raw reward over the evaluation data's distinct sequences."""
+    """Mean of the raw reward over the distinct sequences of the evaluation data, or of what it was calibrated on."""
     reward_std: float | None = None
     """Standard deviation of the same."""
     num_rewards: int = 0
     """How many rewards the two were computed from."""
+    temperature: float | None = None
+    """T for which sigmoid(margin / T) is the likeliest probability of the calibration data's comparisons."""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    """What ``plaudit calibrate`` measured, and on what; empty where it was not run."""
+    averaged_from: list[dict[str, Any]] = field(default_factory=list)
+    """``model`` and ``weight`` of each model whose weights were averaged into this one."""
     versions: dict[str, str] = field(default_factory=installed_versions)
     """Packages and versions that wrote it."""
 
     def write(self, folder: Path) -> None:
-        """Write the record into a model folder."""
-        content = {"format": FORMAT} | asdict(self)
-        (folder / RECORD_FILE).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        """Write the record into a model folder; an interrupted write leaves the one that was there."""
+        replace_json(folder / RECORD_FILE, {"format": FORMAT} | asdict(self))
+
+
+def replace_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(path_or_id: str | Path, *, revision: str | None = None) -> ModelRecord | None:

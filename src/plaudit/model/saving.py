@@ -14,8 +14,9 @@ from typing import cast
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from plaudit.model.adapter import has_adapter
+from plaudit.model.adapter import has_adapter, reward_model_of
 from plaudit.model.adapter_saving import write_adapter
+from plaudit.model.convert.value_head_folder import write_with_value_head
 from plaudit.model.loading import load_reward_model
 from plaudit.model.merging import merge_adapter
 from plaudit.model.partitioned import loaded_whole
@@ -27,8 +28,12 @@ __all__ = ["save_reward_model", "whole_folder"]
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
 """Of a whole model, as patterns: an earlier save may have left them where an adapter is written now."""
+VALUE_HEAD_FILES = ("value_head.safetensors", "value_head.bin")
 CONFIG_FILES = ("config.json", "adapter_config.json")
 """Moved last: a folder without them is no model."""
+
+SCORE = ".score"
+"""Folder for the model with its score head, of which the one with a value head is made."""
 
 
 def save_reward_model(
@@ -39,10 +44,14 @@ def save_reward_model(
     record: ModelRecord | None = None,
     state_dict: dict[str, Tensor] | None = None,
     merge: bool = False,
+    head: str = "score",
+    value_head_format: str = "safetensors",
 ) -> None:
     """Write a folder that ``AutoModelForSequenceClassification`` loads with the same rewards.
 
-    A model with an adapter becomes an adapter folder, which ``AutoPeftModelForSequenceClassification`` loads.
+    A model with an adapter becomes an adapter folder, which ``AutoPeftModelForSequenceClassification`` loads. With
+    ``head="value"`` it is a folder that LLaMA-Factory reads: a causal model, or an adapter of one, and the head in a
+    file beside it; the language-model head, which no reward depends on, is the base's.
 
     Args:
         model: The reward model, or a PeftModel around it.
@@ -52,21 +61,35 @@ def save_reward_model(
         state_dict: The weights, where they were gathered from several processes; an empty one writes the model
             without weights, for a checkpoint that has them in shards beside it.
         merge: Merge the adapter into the weights and write a plain model. One without an adapter is written as it is.
+        head: ``score`` or ``value``.
+        value_head_format: ``safetensors`` or ``bin``, of a value head's file.
 
     Raises:
         PlauditError: The adapter cannot be merged.
     """
     with whole_folder(Path(folder)) as part:
+        place = part / SCORE if head == "value" else part
+        place.mkdir(exist_ok=True)
         if not has_adapter(model):
-            _write_plain(cast(PreTrainedModel, model), part, state_dict)
+            _write_plain(cast(PreTrainedModel, model), place, state_dict)
         elif not merge:
-            write_adapter(model, part, tokenizer=tokenizer, state_dict=state_dict)
+            write_adapter(model, place, tokenizer=tokenizer, state_dict=state_dict)
         else:
-            _merged(model, tokenizer, state_dict).save_pretrained(part)
+            _merged(model, tokenizer, state_dict).save_pretrained(place)
         if tokenizer is not None:
-            tokenizer.save_pretrained(part)
+            tokenizer.save_pretrained(place)
         if record is not None:
-            record.write(part)
+            record.write(place)
+        if head == "value":
+            write_with_value_head(
+                place,
+                part,
+                base=reward_model_of(model).config.name_or_path or "",
+                value_head_format=value_head_format,
+            )
+            shutil.rmtree(place)
+    written = f"value_head.{value_head_format}" if head == "value" else None
+    _remove(Path(folder), [name for name in VALUE_HEAD_FILES if name != written])
     if merge or not has_adapter(model):
         _remove(Path(folder), ADAPTER_FILES)  # with them there the folder would be read as an adapter
     else:

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,9 +25,12 @@ import zstandard
 
 from plaudit.errors import PlauditError, unknown_choice
 from plaudit.model.head import head_of
+from plaudit.model.normalization import check_normalization
 from plaudit.preferences.bad_record import BadRecord
 from plaudit.preferences.sources.item import BLANK, Position
 from plaudit.preferences.sources.lines import read_json_lines
+from plaudit.scoring.columns import added_columns, columns_of, members_of
+from plaudit.scoring.ensemble import EnsembleScorer
 from plaudit.scoring.records import RecordToScore, bad_record_line, read_record_to_score, to_line
 from plaudit.scoring.scorer import Scorer
 
@@ -63,10 +66,11 @@ class FileScores:
 
 
 def score_file(
-    scorer: Scorer,
+    scorer: Scorer | EnsembleScorer,
     source: str,
     target: str,
     *,
+    normalize: str = "none",
     details: bool = False,
     on_bad_record: str = "error",
     overwrite: bool = False,
@@ -77,10 +81,11 @@ def score_file(
     """Score every record of a file.
 
     Args:
-        scorer: The model.
+        scorer: The model, or several; each renders the conversations in its own way.
         source: JSON lines, plain or .gz or .zst; ``-`` is standard input.
         target: Where the scored lines go, compressed by its ending; ``-`` is standard output.
-        details: Whether ``num_tokens`` is added too.
+        normalize: Add ``normalized`` beside the raw reward: ``affine`` or ``sigmoid``.
+        details: Whether ``num_tokens`` is added too (of an ensemble as its first member counts them).
         on_bad_record: ``error`` stops at it (what is scored is kept for the next run); ``skip`` writes it with
             ``"reward": null`` and its ``error``.
         overwrite: Whether an output that is there is replaced.
@@ -89,19 +94,24 @@ def score_file(
         on_sequences: Called with the number of conversations scored since the last call.
 
     Raises:
-        PlauditError: A bad record (with its line), an output that exists, a reward that is not finite.
+        PlauditError: A bad record (with its line), an output that exists, a reward that is not finite, a model
+            that lacks what the normalisation needs.
     """
     if on_bad_record not in ("error", "skip"):
         raise unknown_choice("--on-bad-record", on_bad_record, ("error", "skip"))
+    for member in members_of(scorer):
+        check_normalization(normalize, member.normalization, model=member.name)
     counts, position = FileScores(), Position()
     stops = on_bad_record == "error"
-    with _output(scorer, source, target, details=details, overwrite=overwrite) as (file, num_done):
+    run = json.dumps(_run_of(scorer, source, normalize, details))
+    with _output(run, source, target, overwrite=overwrite) as (file, num_done):
         counts.num_resumed = num_done
         if num_done:
             log.info("%s: going on after %s scored records", target, f"{num_done:,}")
         records = _records(source, position, counts, num_done)
-        for window in _windows(records, scorer, counts, stops, records_per_window):
-            _score_window(window, scorer, file, counts, details, on_sequences)
+        asked_for = added_columns(scorer, normalize)
+        for window in _windows(records, scorer, counts, stops, records_per_window, asked_for):
+            _score_window(window, scorer, file, counts, normalize, details, on_sequences)
             if on_window is not None:
                 on_window(counts, position.num_bytes())
             if isinstance(window[-1], PlauditError):
@@ -109,8 +119,9 @@ def score_file(
     return counts
 
 
-_Entry = RecordToScore | bytes | PlauditError
-"""A record to score, a line that is ready, or the error to stop at once what precedes it is written."""
+_Entry = tuple[RecordToScore, ...] | bytes | PlauditError
+"""A record to score as each model reads it, a line that is ready, or the error to stop at once what precedes it is
+written."""
 
 
 def _records(source: str, position: Position, counts: FileScores, num_done: int) -> Iterator[tuple[str, Any]]:
@@ -127,16 +138,22 @@ def _records(source: str, position: Position, counts: FileScores, num_done: int)
 
 
 def _windows(
-    records: Iterator[tuple[str, Any]], scorer: Scorer, counts: FileScores, stops: bool, max_records: int
+    records: Iterator[tuple[str, Any]],
+    scorer: Scorer | EnsembleScorer,
+    counts: FileScores,
+    stops: bool,
+    max_records: int,
+    asked_for: Sequence[str],
 ) -> Iterator[list[_Entry]]:
     window: list[_Entry] = []
     num_tokens = 0
     for where, value in records:
-        entry = _entry(where, value, scorer, counts, stops)
+        entry = _entry(where, value, scorer, counts, stops, asked_for)
         window.append(entry)
         if isinstance(entry, PlauditError):
             break
-        num_tokens += sum(map(len, entry.sequences)) if isinstance(entry, RecordToScore) else 0
+        if isinstance(entry, tuple):
+            num_tokens += sum(len(ids) for reading in entry for ids in reading.sequences)
         if len(window) >= max_records or num_tokens >= TOKENS_PER_WINDOW:
             yield window
             window, num_tokens = [], 0
@@ -144,11 +161,20 @@ def _windows(
         yield window
 
 
-def _entry(where: str, value: Any, scorer: Scorer, counts: FileScores, stops: bool) -> _Entry:
+def _entry(
+    where: str,
+    value: Any,
+    scorer: Scorer | EnsembleScorer,
+    counts: FileScores,
+    stops: bool,
+    asked_for: Sequence[str],
+) -> _Entry:
     try:
         if isinstance(value, BadRecord):
             raise value
-        return read_record_to_score(value, scorer, where)
+        return tuple(
+            read_record_to_score(value, member, where, asked_for=asked_for) for member in members_of(scorer)
+        )
     except PlauditError as error:
         return error
     except BadRecord as bad:
@@ -162,29 +188,35 @@ def _entry(where: str, value: Any, scorer: Scorer, counts: FileScores, stops: bo
 
 def _score_window(
     window: list[_Entry],
-    scorer: Scorer,
+    scorer: Scorer | EnsembleScorer,
     file: IO[bytes],
     counts: FileScores,
+    normalize: str,
     details: bool,
     on_sequences: Callable[[int], None] | None,
 ) -> None:
     """Score a window in one go and write its lines."""
-    sequences = [ids for entry in window if isinstance(entry, RecordToScore) for ids in entry.sequences]
-    rewards = scorer.score_sequences(sequences, progress=False, on_progress=on_sequences)
-    _check_finite(rewards)
-    _count(sequences, scorer, counts)
+    readings = [entry for entry in window if isinstance(entry, tuple)]
+    # As each member reads them: [member][conversation].
+    sequences = [
+        [ids for reading in of_one for ids in reading.sequences] for of_one in zip(*readings, strict=True)
+    ]
+    sequences = sequences or [[] for _ in members_of(scorer)]
+    columns = columns_of(scorer, sequences, normalize, on_sequences)
+    _count(sequences[0], scorer, counts)
     start = 0
     for entry in window:
-        if isinstance(entry, RecordToScore):
-            end = start + len(entry.sequences)
-            file.write(to_line(entry.scored(rewards[start:end].tolist(), details=details)))
+        if isinstance(entry, tuple):
+            end = start + len(entry[0].sequences)
+            own = {name: values[start:end].tolist() for name, values in columns.items()}
+            file.write(to_line(entry[0].scored(own, details=details)))
             start = end
         elif isinstance(entry, bytes):
             file.write(entry)
     file.flush()
 
 
-def _count(sequences: list[np.ndarray], scorer: Scorer, counts: FileScores) -> None:
+def _count(sequences: list[np.ndarray], scorer: Scorer | EnsembleScorer, counts: FileScores) -> None:
     lengths = [len(ids) for ids in sequences]
     counts.num_sequences += len(lengths)
     counts.max_tokens = max([counts.max_tokens, *lengths])
@@ -192,25 +224,14 @@ def _count(sequences: list[np.ndarray], scorer: Scorer, counts: FileScores) -> N
         counts.num_over_length += sum(length > scorer.max_length for length in lengths)
 
 
-def _check_finite(rewards: np.ndarray) -> None:
-    if not np.isfinite(rewards).all():
-        raise PlauditError(
-            f"{np.count_nonzero(~np.isfinite(rewards)):,} of {len(rewards):,} rewards are not finite",
-            fix="Score in float32 (--dtype float32), and check the weights for NaN.",
-        )
-
-
 @contextmanager
-def _output(
-    scorer: Scorer, source: str, target: str, *, details: bool, overwrite: bool
-) -> Iterator[tuple[IO[bytes], int]]:
+def _output(run: str, source: str, target: str, *, overwrite: bool) -> Iterator[tuple[IO[bytes], int]]:
     """Where the lines go, and how many are there already; takes its name once the block ends without an error."""
     if target == STANDARD:
         yield sys.stdout.buffer, 0
         return
     path, part, note = Path(target), Path(target + ".part"), Path(target + ".part.run")
     _check_files(source, path, overwrite)
-    run = json.dumps(_run_of(scorer, source, details))
     num_done = _whole_lines(part) if note.is_file() and note.read_text() == run and source != STANDARD else 0
     if part.exists() and not num_done:
         log.info("%s is of another run, so it is written anew", part)
@@ -234,21 +255,32 @@ def _check_files(source: str, path: Path, overwrite: bool) -> None:
         )
 
 
-def _run_of(scorer: Scorer, source: str, details: bool) -> dict[str, Any]:
+def _run_of(scorer: Scorer | EnsembleScorer, source: str, normalize: str, details: bool) -> dict[str, Any]:
     """What an interrupted run must have in common with this one for its lines to be ours."""
+    stat = os.stat(source) if source != STANDARD and Path(source).is_file() else None
+    return {
+        "models": [_facts_of(member, normalize) for member in members_of(scorer)],
+        "combination": str(scorer.combination) if isinstance(scorer, EnsembleScorer) else None,
+        "normalize": normalize,
+        "input": [source, stat.st_size, stat.st_mtime_ns] if stat else [source],
+        "details": details,
+    }
+
+
+def _facts_of(scorer: Scorer, normalize: str) -> dict[str, Any]:
+    """What decides the numbers that one model gives."""
     weights = head_of(scorer.model).state_dict()
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(weights[name].detach().float().cpu().numpy().tobytes())
-    stat = os.stat(source) if source != STANDARD and Path(source).is_file() else None
+    known = scorer.normalization
     return {
         "model": scorer.name,
         "head": digest.hexdigest(),
         "dtype": str(scorer.model.dtype),
         "rendering": scorer.renderer.sha256(),
         "rule": asdict(scorer.renderer.rule),
-        "input": [source, stat.st_size, stat.st_mtime_ns] if stat else [source],
-        "details": details,
+        "normalization": None if normalize == "none" or known is None else asdict(known),
     }
 
 

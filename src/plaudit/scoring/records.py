@@ -1,7 +1,8 @@
 """A record to score: which conversations it holds, and the record with its rewards.
 
 ``prompt`` with ``completion`` gets a ``reward``, ``prompt`` with ``completions`` gets ``rewards``, ``messages`` (a
-whole conversation) gets a ``reward``. All other fields stay as they are.
+whole conversation) gets a ``reward``. Whatever else is asked for has one name: of a list of completions it is a list.
+All other fields stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from plaudit.scoring.scorer import Scorer
 __all__ = ["RecordToScore", "bad_record_line", "read_record_to_score", "to_line"]
 
 ADDED = ("reward", "rewards", "error", "num_tokens")
-"""Fields that scoring adds; a record that has one already would lose it."""
+"""Fields that scoring adds, besides those that are asked for; a record that has one already would lose it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,17 +35,31 @@ class RecordToScore:
     is_list: bool
     """Whether it has ``completions``, and so gets ``rewards``."""
 
-    def scored(self, rewards: Sequence[float], *, details: bool) -> dict[str, Any]:
-        """The record with its rewards, and with ``num_tokens`` where details are asked for."""
-        added: dict[str, Any] = {"rewards": list(rewards)} if self.is_list else {"reward": rewards[0]}
+    def scored(self, columns: Mapping[str, Sequence[Any]], *, details: bool) -> dict[str, Any]:
+        """The record with its rewards, and with ``num_tokens`` where details are asked for.
+
+        Args:
+            columns: Values of each conversation by name; among them ``reward``.
+            details: Whether ``num_tokens`` is added.
+        """
         if details:
-            lengths = [len(ids) for ids in self.sequences]
-            added["num_tokens"] = lengths if self.is_list else lengths[0]
-        return {**self.record, **added}
+            columns = {**columns, "num_tokens": [len(ids) for ids in self.sequences]}
+        if not self.is_list:
+            return {**self.record, **{name: values[0] for name, values in columns.items()}}
+        lists = {name: list(values) for name, values in columns.items()}
+        return {**self.record, "rewards": lists.pop("reward"), **lists}
 
 
-def read_record_to_score(value: Any, scorer: Scorer, where: str) -> RecordToScore:
+def read_record_to_score(
+    value: Any, scorer: Scorer, where: str, *, asked_for: Sequence[str] = ()
+) -> RecordToScore:
     """The conversations of a decoded record.
+
+    Args:
+        value: The record.
+        scorer: Renders them.
+        where: File and line.
+        asked_for: Names of fields that will be added besides `ADDED`.
 
     Raises:
         BadRecord: A key is missing or of the wrong type, or the conversation cannot be rendered.
@@ -55,7 +70,7 @@ def read_record_to_score(value: Any, scorer: Scorer, where: str) -> RecordToScor
         raise BadRecord(
             "not-an-object", f"the record is a JSON {kind}", "Write one JSON object on each line."
         )
-    _check_free(value, where)
+    _check_free(value, where, (*ADDED, *asked_for))
     _check_encodable(value)
     try:
         return _rendered(value, scorer, where)
@@ -147,8 +162,8 @@ def _template_arguments(record: Mapping[str, Any]) -> tuple[Any, Any]:
     return tools, kwargs
 
 
-def _check_free(record: Mapping[str, Any], where: str) -> None:
-    taken = [name for name in ADDED if name in record]
+def _check_free(record: Mapping[str, Any], where: str, added: Sequence[str]) -> None:
+    taken = [name for name in added if name in record]
     if taken:
         raise PlauditError(
             f"the record has a field {taken[0]!r} already, which scoring would replace",

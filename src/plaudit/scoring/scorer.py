@@ -11,6 +11,12 @@ from jaxtyping import Float
 
 from plaudit.model.inference import rewards_of_sequences
 from plaudit.model.loading import load_reward_model
+from plaudit.model.normalization import (
+    RewardNormalization,
+    find_normalization,
+    normalize_group,
+    normalize_rewards,
+)
 from plaudit.model.record import read_record
 from plaudit.model.reward_model import RewardModel
 from plaudit.preferences.formats.transcripts import is_transcript, read_turns
@@ -37,6 +43,7 @@ class Scorer:
         max_tokens_per_pass: int | None = None,
         max_length: int | None = None,
         transcripts: str | None = None,
+        normalization: RewardNormalization | None = None,
         name: str = "",
     ) -> None:
         """
@@ -47,6 +54,7 @@ class Scorer:
             max_length: Longest sequence it was trained on, in tokens; what is longer is scored all the same.
             transcripts: What a prompt "\\n\\nHuman: ...\\n\\nAssistant:" is taken for, ``messages`` or ``text``;
                 None: messages where the rendering is a chat template, as in training.
+            normalization: Mean and standard deviation of its rewards, and its temperature, where they are known.
             name: What to call it in results.
         """
         self.model = model
@@ -54,6 +62,7 @@ class Scorer:
         self.max_tokens_per_pass = max_tokens_per_pass
         self.max_length = max_length
         self.transcripts = transcripts or ("messages" if renderer.render == "chat" else "text")
+        self.normalization = normalization
         self.name = name
         self.num_tokens_given = 0
         self.num_tokens_computed = 0
@@ -69,10 +78,13 @@ class Scorer:
         render: str = "auto",
         chat_template_path: str | None = None,
         max_tokens_per_pass: int | None = None,
+        head_key: str | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
     ) -> Scorer:
         """Load a reward model with its tokenizer; what ``plaudit.json`` says of the rendering is restored.
+
+        The options are those of `load_reward_model` and `load_tokenizer`.
 
         Raises:
             PlauditError: When the folder is no reward model, or its chat template is not the trained one.
@@ -89,6 +101,7 @@ class Scorer:
             tokenizer=tokenizer,
             attention=attention,
             dtype=dtype,
+            head_key=head_key,
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
             revision=revision,
             trust_remote_code=trust_remote_code,
@@ -104,21 +117,41 @@ class Scorer:
             max_tokens_per_pass=max_tokens_per_pass,
             max_length=record.max_length if record else None,
             transcripts=record.transcripts if record else None,
+            normalization=find_normalization(record, model.config.to_dict()),
             name=str(path_or_id),
         )
 
-    def score(self, prompt: Prompt | Sequence[Message], completions: Sequence[Completion]) -> list[float]:
+    def score(
+        self,
+        prompt: Prompt | Sequence[Message],
+        completions: Sequence[Completion],
+        *,
+        normalize: str = "none",
+    ) -> list[float]:
         """The raw reward of each completion of a prompt.
 
         Args:
             prompt: Text, or the messages so far.
             completions: Texts, or (for messages) assistant turns.
+            normalize: Give normalised values in place of rewards: ``affine`` or ``sigmoid`` by what the model's
+                folder holds (`plaudit.model.normalization`), ``group_zscore`` among these completions.
 
         Raises:
-            PlauditError: When the conversation cannot be rendered.
+            PlauditError: When the conversation cannot be rendered, or the model was not calibrated.
         """
         sequences = [self.token_ids(prompt, completion) for completion in completions]
-        return self.score_sequences(sequences, progress=False).tolist()
+        rewards = self.score_sequences(sequences, progress=False)
+        if normalize == "group_zscore":
+            return normalize_group(rewards).tolist()
+        return self.normalized(rewards, normalize).tolist()
+
+    def normalized(self, rewards: Float[np.ndarray, " sequence"], how: str) -> Float[np.ndarray, " sequence"]:
+        """Raw rewards of this model normalised, ``affine`` or ``sigmoid``; ``none`` leaves them.
+
+        Raises:
+            PlauditError: An unknown choice, or the model's folder does not hold what it needs.
+        """
+        return normalize_rewards(rewards, how, self.normalization, model=self.name)
 
     def token_ids(self, prompt: Prompt | Sequence[Message], completion: Completion) -> np.ndarray:
         """The rendered conversation, int32, as the model was trained to read it."""

@@ -25,7 +25,7 @@ from plaudit.training.metrics_log import MetricsLine
 from plaudit.training.model_facts import ModelFacts
 from plaudit.training.run_record import RunRecord
 from plaudit.training.samples import SampleRow
-from plaudit.training.whole_file import write_whole
+from plaudit.whole_file import write_whole
 
 __all__ = ["CARD_FILE", "model_card", "write_card"]
 

@@ -31,6 +31,17 @@ def usage_section(model: ModelFacts, model_id: str, *, trust_remote_code: bool =
     parts = [
         "## How to use it",
         *_form_of_prompts(model),
+        *(
+            _with_score_head(model, model_id, trust_remote_code)
+            if model.head == "score"
+            else _with_value_head(model, model_id)
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def _with_score_head(model: ModelFacts, model_id: str, trust_remote_code: bool) -> list[str]:
+    return [
         "### transformers",
         code_block(_transformers(model, model_id, trust_remote_code), "python"),
         *_pipeline(model),
@@ -43,7 +54,22 @@ def usage_section(model: ModelFacts, model_id: str, *, trust_remote_code: bool =
         "### TRL",
         *_trl(model, model_id),
     ]
-    return "\n\n".join(parts)
+
+
+def _with_value_head(model: ModelFacts, model_id: str) -> list[str]:
+    """For what LLaMA-Factory reads: everyone else takes the folder that it is converted into."""
+    merge = " --merge-adapter" if model.needs_peft else ""
+    convert = f"plaudit convert {model_id} with-score-head --to sequence-classification --bias drop{merge}"
+    return [
+        "The folder holds a language model, or an adapter of one, and a value head beside it, as LLaMA-Factory reads "
+        "it.",
+        "### plaudit",
+        code_block(_plaudit(model_id), "python"),
+        "### Others",
+        "transformers' pipeline, vLLM and TRL take a model with a score head. The conversion proves itself, and says "
+        "by how much every reward shifts without the bias:",
+        code_block(convert, "bash"),
+    ]
 
 
 def _form_of_prompts(model: ModelFacts) -> list[str]:

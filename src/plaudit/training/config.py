@@ -13,6 +13,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from plaudit.errors import PlauditError, unknown_choice
 from plaudit.model import ATTENTION_CHOICES
+from plaudit.model.convert import VALUE_HEAD_FORMATS
 from plaudit.objective import OBJECTIVES, Mixture, choose_objective
 from plaudit.objective.choice import parse_weights
 from plaudit.training.fp8 import fp8_problems
@@ -31,6 +32,7 @@ __all__ = ["RewardConfig"]
 ON_OVERLENGTH = ("drop", "truncate-prompt", "error")
 TRANSCRIPTS = ("auto", "messages", "text")
 RENDER = ("auto", "chat", "text")
+HEADS = ("score", "value")
 
 
 def option(default: Any, description: str) -> Any:
@@ -119,6 +121,16 @@ class RewardConfig(TrainingArguments):
         "Rated attributes for the objective attributes, with their weights in the reward: "
         "helpfulness=0.65 correctness=0.8 verbosity=-0.4.",
     )
+
+    head: str = option(
+        "score",
+        "score (transformers' sequence classification), or value: a head with a bias, saved as LLaMA-Factory and TRL "
+        "read it (value_head.safetensors beside a causal model or an adapter); checkpoints are score in both.",
+    )
+    head_key: str | None = option(
+        None, "The name of the head's weight in the model's files, where it is an unusual one."
+    )
+    value_head_format: str = option("safetensors", "File of a value head: safetensors or bin.")
 
     use_peft: bool = option(False, "Train an adapter (LoRA) and the head instead of all weights.")
     lora_r: int = option(16, "Rank of the adapter.")
@@ -225,6 +237,8 @@ class RewardConfig(TrainingArguments):
             ("attention", ATTENTION_CHOICES),
             ("train_sampling_strategy", SAMPLING),
             ("parallel", (None, *PARALLEL)),
+            ("head", HEADS),
+            ("value_head_format", VALUE_HEAD_FORMATS),
         ):
             if getattr(self, name) not in choices:
                 known = tuple(choice for choice in choices if choice is not None)
@@ -321,6 +335,14 @@ class RewardConfig(TrainingArguments):
             fix = "Give both: --objective attributes --attributes helpfulness=0.65 correctness=0.8"
             problems.append(
                 PlauditError("--objective attributes needs --attributes, and the reverse", fix=fix)
+            )
+        if self.attributes and self.head == "value":
+            problems.append(
+                PlauditError(
+                    "a value head has one output, and attributes one each",
+                    where="--head value",
+                    fix="Train with --head score.",
+                )
             )
         if "attributes" in names and len(names) > 1:
             problems.append(

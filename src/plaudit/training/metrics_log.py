@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 
 from plaudit.errors import PlauditError
 from plaudit.training.plain_json import as_plain
-from plaudit.training.whole_file import write_whole
+from plaudit.whole_file import write_whole
 
 __all__ = ["METRICS_FILE", "MetricsLine", "MetricsLog", "read_metrics"]
 

@@ -41,6 +41,8 @@ class ModelFacts:
     """All parameters."""
     num_trainable_parameters: int | None = None
     """Those that were trained."""
+    head: str = "score"
+    """``score``, or ``value``: saved as a causal model, or an adapter of one, with the head in a file beside it."""
     adapter: AdapterFacts | None = None
     """The adapter; None when all weights were trained."""
     attributes: Mapping[str, float] = field(default_factory=dict)

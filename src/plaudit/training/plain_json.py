@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from plaudit.training.whole_file import write_whole
+from plaudit.whole_file import write_whole
 
 __all__ = ["as_plain", "hide_tokens", "is_secret", "write_json"]
 

@@ -69,7 +69,7 @@ class RunRecorder(TrainerCallback):
         self.run = start_run(
             settings=run_settings(args),
             machine=describe_machine(args.device, args.world_size),
-            model=self._facts(reward_model, adapter, is_merged=args.merge_adapter),
+            model=self._facts(reward_model, adapter, args),
             **self._data_records(),
             resumed_from_step=state.global_step or None,
         )
@@ -173,7 +173,7 @@ class RunRecorder(TrainerCallback):
             "eval_data": {name: data.record for name, data in self.eval_data.items()},
         }
 
-    def _facts(self, model: RewardModel, adapter: Any, *, is_merged: bool) -> ModelFacts:
+    def _facts(self, model: RewardModel, adapter: Any, args: RewardConfig) -> ModelFacts:
         rule = self.renderer.rule
         names = attribute_names(model.config)
         return ModelFacts(
@@ -182,7 +182,10 @@ class RunRecorder(TrainerCallback):
             architecture=type(model).__name__,
             num_parameters=model.num_parameters(),
             num_trainable_parameters=model.num_parameters(only_trainable=True),
-            adapter=None if adapter is None else adapter_facts(adapter.to_dict(), is_merged=is_merged),
+            adapter=None
+            if adapter is None
+            else adapter_facts(adapter.to_dict(), is_merged=args.merge_adapter),
+            head=args.head,
             attributes=dict(zip(names, reward_weights(model.config), strict=True)) if names else {},
             render=rule.render,
             eos_token=rule.eos_token,

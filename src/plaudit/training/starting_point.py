@@ -15,7 +15,10 @@ from plaudit.model import add_adapter, load_reward_model, prepare_reward_model, 
 from plaudit.model import quantization_config as make_quantization_config
 from plaudit.model.adapter import require_peft
 from plaudit.model.head import head_of
+from plaudit.model.padded import is_decoder
 from plaudit.model.quantization import is_quantized
+from plaudit.model.reward_model import RewardModel
+from plaudit.model.stored_head import add_bias
 from plaudit.tokens import load_tokenizer
 from plaudit.tokens.loading import ensure_pad_token, read_template
 from plaudit.training.parallel import load_for_engine
@@ -107,6 +110,7 @@ def model_for_training(
     inner.pad_to_multiple_of = args.row_multiple
     if args.row_multiple and inner.attention_backend != "padded":
         log.warning("--pad-to-multiple-of has no effect: a tree has no padding")
+    _fit_head(inner, args)
     if peft_config is not None or (args.use_peft and ready is inner):
         # What was drawn until here depends on how the weights were loaded; an adapter depends on the seed alone.
         set_seed(args.seed)
@@ -118,6 +122,28 @@ def model_for_training(
             fix="Train an adapter on them: --use-peft, or peft_config.",
         )
     return ready
+
+
+def _fit_head(model: RewardModel, args: RewardConfig) -> None:
+    """A bias for a value head, in place; a word about one that ``score`` will be saved with.
+
+    Raises:
+        PlauditError: The model's class pools in a way of its own.
+    """
+    head = head_of(model)
+    if args.head == "value":
+        if not is_decoder(model) or not isinstance(head, nn.Linear):
+            raise PlauditError(
+                f"{type(model).__name__} has no causal model that a value head could stand beside",
+                where="--head value",
+                fix="Train it with --head score.",
+            )
+        add_bias(head)
+    elif is_decoder(model) and getattr(head, "bias", None) is not None:
+        log.warning(
+            "the head has a bias, which is saved as score.bias: plain transformers will leave it out, and every reward "
+            "shifts by it there; train with --head value, or drop it first (plaudit convert --bias drop)"
+        )
 
 
 def _warn_of_frozen_head(model: nn.Module, base: nn.Module) -> None:
@@ -166,6 +192,7 @@ def _by_name(
         allow_fresh_head=True,
         attention=args.attention,
         attributes=args.attribute_weights(),
+        head_key=args.head_key,
         quantization_config=quantization_config,
         for_training=True,
         dtype="float32",

@@ -314,7 +314,10 @@ class RewardTrainer(EvaluatingTrainer):
             tokenizer=cast(PreTrainedTokenizerBase, self.processing_class),
             record=self.recorder.model_record(args, self.step_of_weights),
             state_dict=state_dict,
-            merge=args.merge_adapter and not self._is_staging,  # a checkpoint keeps the adapter
+            # A checkpoint is what a run goes on from: it keeps the adapter, and the score head.
+            merge=args.merge_adapter and not self._is_staging,
+            head="score" if self._is_staging else args.head,
+            value_head_format=args.value_head_format,
         )
         torch.save(args, folder / "training_args.bin")
         if folder.resolve() == Path(cast(str, args.output_dir)).resolve():

@@ -1,0 +1,191 @@
+"""A reward model taken apart without loading it: backbone, language-model head, reward head.
+
+The backbone's tensors have the same names in every format, so a conversion between whole models moves the head and
+rewrites the config; no byte of the backbone changes unless a cast or a merge is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from plaudit.errors import PlauditError
+from plaudit.model.checkpoint import PRETRAINED_PREFIX, CheckpointFacts
+from plaudit.model.convert.output_tensor import OutputTensor, stored_tensor
+from plaudit.model.reading import no_head
+from plaudit.model.stored_head import read_stored_head
+from plaudit.model.tensor_files import TensorFiles
+
+__all__ = [
+    "Head",
+    "SourceModel",
+    "embedding_name",
+    "plain_names",
+    "read_head",
+    "read_whole_model",
+    "skeleton",
+]
+
+LANGUAGE_HEADS = ("lm_head.", "embed_out.")
+"""Names of language-model heads; without them a causal model is the backbone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """What maps the last hidden state to the reward."""
+
+    weight: Float[Tensor, "1 hidden"]
+    bias: Float[Tensor, " 1"] | None
+    """None where the format has none; then it is 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceModel:
+    """A whole reward model in parts."""
+
+    config: dict[str, Any]
+    """What config.json says (of the base, where an adapter is merged)."""
+    skeleton: PreTrainedModel
+    """The sequence-classification class of the config, without values."""
+    backbone: tuple[OutputTensor, ...]
+    """Under the names of transformers."""
+    language_head: tuple[OutputTensor, ...]
+    """Of the causal model; empty where the source has none, or ties it to the embedding."""
+    head: Head | None
+    """None where the class pools in its own way, and the head is left among the backbone's tensors (encoders)."""
+    notes: tuple[str, ...] = ()
+    """What has to be said of it."""
+
+    def with_notes(self, *notes: str) -> SourceModel:
+        """The same with more to say."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def read_whole_model(facts: CheckpointFacts, *, dtype: torch.dtype | None) -> SourceModel:
+    """The parts of a whole model's folder.
+
+    Args:
+        facts: What was recognised; no adapter.
+        dtype: Cast floating-point tensors to this; None keeps their bytes.
+
+    Raises:
+        PlauditError: There is no head, or transformers has no sequence-classification class for it.
+    """
+    if facts.config.get("quantization_config") and dtype is not None:
+        raise PlauditError(
+            "quantised weights cannot be cast",
+            where="--dtype",
+            fix="Leave it out: they are copied as they are.",
+        )
+    files = facts.open_tensors()
+    model = skeleton(facts.path, facts.config)
+    prefix = f"{model.base_model_prefix}."
+    names = plain_names(files, facts, prefix)
+    notes: list[str] = []
+    if not hasattr(model, "score"):
+        tensors = tuple(stored_tensor(files, source, name, dtype=dtype) for name, source in names.items())
+        return SourceModel(config=facts.config, skeleton=model, backbone=tensors, language_head=(), head=None)
+    backbone, language_head, unknown = [], [], []
+    for name, source in names.items():
+        if source in (facts.head_weight_key, facts.head_bias_key) or name.startswith("v_head."):
+            continue
+        if name.startswith(prefix):
+            backbone.append(stored_tensor(files, source, name, dtype=dtype))
+        elif name.startswith(LANGUAGE_HEADS):
+            language_head.append(stored_tensor(files, source, name, dtype=dtype))
+        else:
+            unknown.append(name)
+    if unknown:
+        notes.append(
+            f"{len(unknown)} tensors belong to no part of {facts.architecture} and were left out: "
+            f"{', '.join(unknown[:5])}"
+        )
+    head, more = read_head(facts, dtype=dtype)
+    return SourceModel(
+        config=facts.config,
+        skeleton=model,
+        backbone=tuple(backbone),
+        language_head=tuple(language_head),
+        head=head,
+        notes=(*notes, *more),
+    )
+
+
+def plain_names(files: TensorFiles, facts: CheckpointFacts, prefix: str) -> dict[str, str]:
+    """Names that transformers' classes with a head have, and what the tensors are called in the files.
+
+    Args:
+        files: The folder's tensors.
+        facts: What was recognised.
+        prefix: What the backbone's tensors begin with; bare models are saved without it.
+    """
+    names = {name.removeprefix(PRETRAINED_PREFIX): name for name in files.names()}
+    if any(name.startswith(prefix) for name in names):
+        return names
+    heads = (facts.head_weight_key, facts.head_bias_key)
+    return {
+        name if source in heads or name.startswith(("v_head.", *LANGUAGE_HEADS)) else prefix + name: source
+        for name, source in names.items()
+    }
+
+
+def read_head(facts: CheckpointFacts, *, dtype: torch.dtype | None) -> tuple[Head, list[str]]:
+    """The head of a folder as one row, and what has to be said of it.
+
+    Several outputs whose weights in the reward are known become one: the weighted sum of linear maps is one.
+
+    Raises:
+        PlauditError: There is none, or it has several outputs of unknown weight, or values that are not finite.
+    """
+    if facts.head_weight_key is None:
+        raise no_head(facts, ["score.weight", "v_head.summary.weight"])
+    stored = read_stored_head(facts)
+    weight, bias = stored.weight, stored.bias
+    notes: list[str] = []
+    weights = facts.config.get("reward_weights")
+    if weights is not None:
+        factors = torch.tensor(weights, dtype=torch.float64)
+        weight = (factors @ weight.double())[None].to(weight.dtype)
+        bias = None if bias is None else (factors @ bias.double())[None].to(bias.dtype)
+        notes.append(f"the {len(weights)} outputs were added up into one by their weights in the reward")
+    if dtype is not None:
+        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    return Head(weight=weight, bias=bias), notes
+
+
+def skeleton(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
+    """The sequence-classification class of a folder's config, with one output and without values.
+
+    Raises:
+        PlauditError: transformers has none.
+    """
+    transformers_log = logging.getLogger("transformers")
+    level = transformers_log.level
+    transformers_log.setLevel(logging.ERROR)
+    try:
+        settings = AutoConfig.from_pretrained(folder)
+        settings.num_labels = 1
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(settings)
+    except (ValueError, KeyError, OSError, AttributeError) as error:
+        kind = config.get("model_type") or "model"
+        raise PlauditError(
+            f"transformers has no sequence-classification class for this {kind} ({str(error).splitlines()[0]})",
+            where=str(folder / "config.json"),
+            fix="Check model_type, or upgrade transformers.",
+        ) from error
+    finally:
+        transformers_log.setLevel(level)
+
+
+def embedding_name(model: PreTrainedModel) -> str:
+    """The full name of the input embedding's weight."""
+    embedding: Any = model.get_input_embeddings()
+    return next(f"{name}.weight" for name, module in model.named_modules() if module is embedding)
