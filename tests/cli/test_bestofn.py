@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stand_ins.folders import PAIRS
+from stand_ins.reward_server import serve
 
 Run = Callable[..., Any]
 
@@ -106,3 +107,15 @@ def test_rewards_of_other_samples_are_refused(plaudit: Run, samples: Path, tmp_p
     other.write_text(json.dumps({"prompt": "else", "completions": ["x"], "rewards": [1.0]}) + "\n")
     done = plaudit("bestofn", other, "--samples", samples)
     assert done.status == 2 and "no reward for 40" in done.err
+
+
+def test_a_server_is_asked_as_the_options_say(plaudit: Run, reward_model: Path, samples: Path):
+    words = ("--samples", samples, "--json", "--quiet", "--server-model", "mine", "--concurrency", "2")
+    with serve("vllm-classify") as server:
+        done = plaudit("bestofn", server.url, "--protocol", "vllm-classify", *words)
+        assert done.status == 0, done.err
+        assert server.most_under_way <= 2
+        assert {body.get("model") for path, body in server.asked if path == "/classify"} == {"mine"}
+    with serve("openrlhf") as server:
+        done = plaudit("bestofn", server.url, "--protocol", "openrlhf", *words, "--tokenizer", reward_model)
+        assert done.status == 0, done.err

@@ -101,3 +101,28 @@ def test_a_wrong_choice_is_named(plaudit: Run, pairs: Path, words: list[str], sa
 def test_nothing_to_evaluate_is_said(plaudit: Run, pairs: Path):
     done = plaudit("eval", "--data", pairs)
     assert done.status == 2 and "Name a model, a server or --rewards" in done.err
+
+
+def test_an_ensemble_again_scores_nothing_and_another_combination_is_another_model(
+    plaudit: Run, reward_model: Path, pairs: Path, tmp_path: Path
+):
+    other = write_reward_model(tmp_path / "other", seed=1)
+    words = ["eval", reward_model, other, "--data", pairs, "--limit", "6", "--output-dir", tmp_path / "o"]
+    first = plaudit(*words, "--combine", "uwo")
+    again = plaudit(*words, "--combine", "uwo")
+    assert first.status == again.status == 0, first.err + again.err
+    assert "12 of 12 sequences were scored before" in again.err
+    changed = plaudit(*words, "--combine", "uwo", "--uwo-coefficient", "0.25")
+    assert changed.status == 2 and "results of another model" in changed.err
+
+
+def test_a_file_of_rewards_again_is_the_same_model(plaudit: Run, pairs: Path, tmp_path: Path):
+    rows = [
+        {"prompt": p["prompt"], "completions": [p["chosen"], p["rejected"]], "rewards": [i % 2, 0.5]}
+        for i, p in enumerate(PAIRS)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for _ in range(2):
+        done = plaudit("eval", path, "--data", pairs, "--transcripts", "text", "--output-dir", tmp_path / "o")
+        assert done.status == 0, done.err

@@ -9,14 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 from rich.console import Console
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation import compute_metrics, evaluate, read_rows
+from plaudit.evaluation.rewards_file import FileSource
 from plaudit.preferences import Preferences, read_preferences
+from plaudit.preferences.group import Comparison, PreferenceGroup
+from plaudit.preferences.table import SCHEMA, group_to_row
 from plaudit.scoring import Scorer
 from plaudit.tokens import LengthLimits, Renderer
 from stand_ins.models import build_model
@@ -235,3 +240,66 @@ def test_rewards_of_a_real_model_are_those_of_plain_transformers(preferences: Pr
     np.testing.assert_allclose(result.rows.reward_better, better, atol=1e-5)
     np.testing.assert_allclose(result.rows.reward_worse, worse, atol=1e-5)
     assert result.metrics.accuracy.value == pytest.approx(np.mean(np.array(better) > np.array(worse)))
+
+
+def test_statistics_never_stand_beside_rows_of_another_time(
+    preferences: Preferences, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = evaluate(CountingScorer(), preferences, output_dir=tmp_path, progress=False)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plaudit.evaluation.result.write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl"] == ["rows.parquet"]
+
+
+def test_the_table_shows_accuracy_with_length_and_style_held_equal(preferences: Preferences):
+    text = printed(evaluate(CountingScorer(), preferences, progress=False))
+    assert "accuracy at equal length, matched" in text and "accuracy at equal style, regression" in text
+
+
+def test_equal_texts_count_as_a_tie_whether_a_model_or_a_file_gives_the_rewards(tmp_path: Path):
+    records = [
+        *({"prompt": f"p{i} ", "responses": ["same!", "same!"]} for i in range(2)),
+        {"prompt": "p3 ", "responses": ["a!", "b", "a!"]},
+        {"prompt": "p4 ", "responses": ["far too long " * 20, "far too long " * 20]},
+    ]
+    groups = [
+        PreferenceGroup(
+            prompt=r["prompt"],
+            completions=tuple(r["responses"]),
+            comparisons=tuple(Comparison(better=0, worse=k) for k in range(1, len(r["responses"]))),
+            source=f"made:{i}",
+        )
+        for i, r in enumerate(records)
+    ]
+    table = pa.Table.from_pylist([group_to_row(group) for group in groups], schema=SCHEMA)
+    preferences = Preferences(Dataset(table), fingerprint=str(tmp_path))
+    limits = LengthLimits(max_length=60)
+    by_model = evaluate(CountingScorer(), preferences, limits=limits, progress=False)
+    path = tmp_path / "r.jsonl"
+    rows = [
+        {"prompt": r["prompt"], "completion": c, "reward": 0.25 * c.count("!")}
+        for r in records
+        for c in dict.fromkeys(r["responses"])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    by_file = evaluate(
+        FileSource(path, renderer=CountingScorer().renderer), preferences, limits=limits, progress=False
+    )
+    for result in (by_model, by_file):
+        # Of p3 the better one wins once and ties once; p1 and p2 tie; p4 is too long.
+        assert (result.metrics.accuracy.n, result.metrics.num_reward_ties) == (4, 3)
+        assert result.metrics.accuracy.value == 0.25
+        assert result.rows.group.tolist() == [0, 1, 2, 2]
+        assert result.rows.completion_worse.tolist() == [1, 1, 1, 2]
+        assert result.rows.comparison.tolist() == [0, 0, 0, 1]
+    without_limits = evaluate(FileSource(path), preferences, progress=False)
+    assert (
+        without_limits.metrics.accuracy.n
+        == evaluate(CountingScorer(), preferences, progress=False).metrics.accuracy.n
+        == 5
+    )

@@ -85,7 +85,8 @@ def test_evaluations_are_found_below_a_folder_and_their_sets_are_not(source, pre
 def test_while_a_run_goes_on_its_folder_is_no_whole_evaluation(source, preferences, tmp_path: Path):
     sets = [EvaluationSet(name="sums", preferences=preferences)]
     evaluate_suites(source, sets, output_dir=tmp_path / "o", progress=False)
-    assert prepare_folder(tmp_path / "o", None, source.name, overwrite=False) == ["sums"]
+    fingerprint = source.fingerprint()
+    assert prepare_folder(tmp_path / "o", fingerprint, source.name, overwrite=False) == ["sums"]
     with pytest.raises(PlauditError, match="no whole evaluation"):
         read_evaluation(tmp_path / "o")
 
@@ -113,3 +114,50 @@ def test_a_histogram_counts_every_margin_and_no_bin_has_both_signs(seed: int):
 def test_a_histogram_of_nothing_or_of_ties_is_fine():
     assert margin_histogram(np.empty(0)).counts == ()
     assert margin_histogram(np.zeros(3)).counts == (3,)
+
+
+def test_an_interrupted_second_run_keeps_the_sets_of_the_first_and_the_guard(
+    source, preferences, tmp_path: Path
+):
+    out = tmp_path / "o"
+    evaluate_suites(
+        source, [EvaluationSet(name="one", preferences=preferences)], output_dir=out, progress=False
+    )
+    fingerprint = source.fingerprint()
+    for _ in range(2):  # started, and killed
+        prepare_folder(out, fingerprint, source.name, overwrite=False)
+    with pytest.raises(PlauditError, match="results of another model"):
+        prepare_folder(out, "another", "another", overwrite=False)
+    evaluate_suites(
+        source, [EvaluationSet(name="two", preferences=preferences)], output_dir=out, progress=False
+    )
+    found = read_evaluation(out)
+    assert list(found.suites) == list(found.summary["headlines"]) == ["one", "two"]
+    assert not (out / "results.json.unfinished").exists()
+
+
+def test_models_below_an_evaluation_are_found_too(source, preferences, tmp_path: Path):
+    sets = [EvaluationSet(name="sums", preferences=preferences)]
+    for folder in (tmp_path / "o", tmp_path / "o" / "A", tmp_path / "o" / "B"):
+        evaluate_suites(source, sets, output_dir=folder, progress=False)
+    out = tmp_path / "o"
+    assert find_evaluations(out) == [out, out / "A", out / "B"]
+
+
+def test_other_data_of_the_same_name_do_not_replace_a_set_unasked(source, tmp_path: Path):
+    def sets_of(folder: str, records: list[dict[str, str]]) -> list[EvaluationSet]:
+        path = tmp_path / folder / "test.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        return [EvaluationSet(name="test", preferences=read_preferences(str(path), progress=False))]
+
+    out = tmp_path / "o"
+    evaluate_suites(source, sets_of("a", RECORDS), output_dir=out, progress=False)
+    other = sets_of("b", RECORDS[:1])
+    with pytest.raises(PlauditError, match="other data of the same name"):
+        evaluate_suites(source, other, output_dir=out, progress=False)
+    assert len(read_evaluation(out).suites["test"].rows) == 2
+    evaluate_suites(source, other, output_dir=out, progress=False, overwrite=True)
+    assert len(read_evaluation(out).suites["test"].rows) == 1
+    evaluate_suites(source, sets_of("b", RECORDS), output_dir=out, progress=False)  # the same file has grown
+    assert len(read_evaluation(out).suites["test"].rows) == 2

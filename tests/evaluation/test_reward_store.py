@@ -106,3 +106,14 @@ def test_the_fingerprint_changes_with_any_weight_the_precision_and_the_config_al
     assert model_fingerprint(model) != first
     model.config.rms_norm_eps /= 2
     assert model_fingerprint(model.bfloat16()) != first
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_no_changed_byte_stops_the_reading_or_is_taken_for_a_reward(tmp_path: Path, flip: int):
+    path = write(tmp_path, [[0, 1, 2], [3]])
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= flip
+        path.write_bytes(bytes(damaged))
+        known(tmp_path, range(4))

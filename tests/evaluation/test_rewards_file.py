@@ -119,3 +119,26 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any],
 def test_a_file_that_is_not_there_is_said(tmp_path: Path):
     with pytest.raises(PlauditError, match="no such file"):
         FileSource(tmp_path / "r.jsonl")
+
+
+def test_an_id_that_two_suites_have_for_different_texts_is_refused(tmp_path: Path):
+    path = write(tmp_path / "r.jsonl", [{"id": r["id"], "rewards": [1.0, 0.0]} for r in PAIRS])
+    other = [{**PAIRS[0], "prompt": "9-5?"}]
+    sets = [
+        EvaluationSet(name=name, preferences=read_preferences(records, progress=False))
+        for name, records in (("one", PAIRS), ("two", other))
+    ]
+    with pytest.raises(PlauditError, match="the record 'a' is another text here"):
+        evaluate_suites(FileSource(path), sets, progress=False)
+    same = [sets[0], EvaluationSet(name="again", preferences=sets[0].preferences)]
+    assert evaluate_suites(FileSource(path), same, progress=False).results["again"].metrics.accuracy.n == 2
+
+
+def test_a_file_of_rewards_goes_into_its_folder_again_and_a_changed_one_does_not(tmp_path: Path):
+    path = write(tmp_path / "r.jsonl", BY_TEXT)
+    sets = [EvaluationSet(name="data", preferences=read_preferences(PAIRS, progress=False))]
+    for _ in range(2):
+        evaluate_suites(FileSource(path), sets, output_dir=tmp_path / "o", name=str(path), progress=False)
+    write(path, [*BY_TEXT[:2], {"prompt": "3+3?", "completions": ["6", "7"], "rewards": [3, 2]}])
+    with pytest.raises(PlauditError, match="results of another model"):
+        evaluate_suites(FileSource(path), sets, output_dir=tmp_path / "o", name=str(path), progress=False)

@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from plaudit.evaluation.significance import (
     MCNEMAR,
     SIGN_FLIPS,
+    SMALLEST_P,
     exact_mcnemar,
     holm,
     paired_difference,
@@ -176,3 +177,33 @@ def test_holm_equals_statsmodels(num: int):
 def test_holm_leaves_out_what_was_not_tested():
     np.testing.assert_allclose(holm([0.02, np.nan, 0.03]), [0.04, np.nan, 0.04])
     assert len(holm([])) == 0
+
+
+def test_no_comparison_at_all_is_no_test_and_takes_nothing_from_the_others():
+    nothing = paired_test(np.array([]), np.array([]), np.array([], dtype=np.int64))
+    assert np.isnan(nothing.p_value) and nothing.num_differing == 0
+    np.testing.assert_allclose(holm([nothing.p_value, 0.04]), [np.nan, 0.04])
+
+
+def exact_p(halves: np.ndarray) -> float:
+    """The share of sign patterns in whole numbers of any size: no rounding."""
+    largest = int(np.abs(halves).sum())
+    counts = 1  # of totals, shifted by `largest`, each in a field of `width` bits
+    width = len(halves) + 1
+    for half in np.abs(halves).tolist():
+        counts += counts << (2 * half * width)
+    mask, far = (1 << width) - 1, abs(int(halves.sum()))
+    extreme = sum(
+        counts >> (position * width) & mask
+        for position in range(2 * largest + 1)
+        if abs(position - largest) >= far
+    )
+    return extreme / (1 << len(halves))
+
+
+@pytest.mark.parametrize("lean", [0.55, 0.7, 0.85])
+def test_small_p_of_many_prompts_is_right_down_to_the_floor(lean: float):
+    rng = np.random.default_rng(8)
+    halves = rng.integers(1, 9, size=260) * np.where(rng.random(260) < lean, 1, -1)
+    expected = exact_p(halves)
+    assert sign_flip_test(halves / 2) == pytest.approx(max(expected, SMALLEST_P), rel=1e-9, abs=SMALLEST_P)

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy.stats import t as student_t
 from sklearn.linear_model import LogisticRegression
 
-from plaudit.evaluation.logistic import fit_logistic
+from plaudit.evaluation.logistic import fit_logistic, t_quantile
 from plaudit.evaluation.metrics import compute_metrics, correctness_of
 from plaudit.evaluation.style import (
     control_for_length,
@@ -143,3 +144,30 @@ def test_what_cannot_be_told_says_why(differences: list, correct: list, reason: 
     )
     assert math.isnan(found.controlled.value) and reason in str(found.controlled.reason)
     assert found.weights == ()
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30, 199, 200, 201, 5000])
+def test_quantiles_of_t_equal_scipy(degrees: int):
+    assert t_quantile(0.975, degrees) == pytest.approx(student_t.ppf(0.975, degrees), rel=1e-7)
+
+
+def test_few_prompts_widen_the_interval_by_their_degrees_of_freedom(made: tuple):
+    differences, correct, _ = made
+    prompts = np.arange(4000) % 5
+    fit = fit_logistic(np.column_stack([np.ones(4000), differences]), correct, prompts)
+    assert not isinstance(fit, str)
+    np.testing.assert_allclose(fit.half_widths, student_t.ppf(0.975, 4) * fit.errors, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("num_prompts", "reason"), [(1, "one prompt"), (2, "2 prompts"), (3, "3 prompts")])
+def test_too_few_prompts_leave_the_value_and_say_why_there_is_no_interval(
+    made: tuple, num_prompts: int, reason: str
+):
+    differences, correct, _ = made
+    prompts = np.arange(4000) % num_prompts
+    found = measure_style(differences, np.zeros(4000, bool), correct, prompts, names=("length", "headers"))
+    interval = found.controlled.interval
+    assert 0.5 < found.controlled.value < 1
+    assert math.isnan(interval.low) and math.isnan(interval.high)
+    assert interval.method == "none" and reason in str(interval.reason)
+    assert all(math.isnan(weight.low) and math.isnan(weight.high) for weight in found.weights)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from plaudit.evaluation.suites.rewardbench import RewardBench
 from plaudit.report import ModelOutput, ReportOptions, read_outputs, report_text
 from stand_ins.browser import start_browser
 from stand_ins.evaluations import EVIL, exclamations, make_records, write_evaluation
@@ -15,6 +16,9 @@ from stand_ins.evaluations import EVIL, exclamations, make_records, write_evalua
 RECORDS = make_records(120)
 RECORDS[3] |= {"chosen": EVIL, "id": EVIL}
 """One of them has markup in its completion and in its name."""
+
+SUITE = make_records(6, subsets=("alpacaeval-easy", "hep-go"), seed=1)
+"""A part of RewardBench: two of its four sections."""
 
 TALK = [
     {
@@ -28,11 +32,22 @@ TALK = [
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two models: one on two sets, the other on the first of them."""
+    """Two models: both on pairs and on a part of RewardBench, one of them on conversations, too."""
     base = tmp_path_factory.mktemp("evaluations")
-    first = write_evaluation(base / "first", {"pairs": RECORDS, "talk": TALK}, name="exclaimer", chat=True)
+    suites = {"rewardbench": RewardBench()}
+    first = write_evaluation(
+        base / "first",
+        {"pairs": RECORDS, "rewardbench": SUITE, "talk": TALK},
+        name="exclaimer",
+        chat=True,
+        suites=suites,
+    )
     second = write_evaluation(
-        base / "second", {"pairs": RECORDS}, name="lengthy", reward=lambda t: exclamations(t) + len(t) / 64
+        base / "second",
+        {"pairs": RECORDS, "rewardbench": SUITE},
+        name="lengthy",
+        reward=lambda t: exclamations(t) + len(t) / 64,
+        suites=suites,
     )
     return first, second
 

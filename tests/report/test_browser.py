@@ -32,7 +32,7 @@ def listed(visit: Visit) -> list[str]:
 def test_it_opens_offline_with_no_request_and_nothing_in_the_console(visit: Visit, page_file: Path):
     assert visit.requests == [page_file.as_uri()]
     assert visit.said == []
-    assert found(visit).startswith("125 of 125 comparisons")
+    assert found(visit).startswith("131 of 131 comparisons")
     assert len(listed(visit)) == 50
 
 
@@ -79,6 +79,7 @@ def test_filters_and_order_are_those_of_the_stored_rows(visit: Visit, models: li
 def test_another_model_has_its_own_verdicts(visit: Visit, models: list[ModelOutput]):
     rows = models[1].suites["pairs"].rows
     visit.page.select_option("#filter-model", label="lengthy")
+    visit.page.select_option("#filter-suite", label="pairs")
     visit.page.select_option("#filter-show", "wrong")
     number = int((rows.is_decided & (rows.margin < 0)).sum())
     visit.wait_until(f"document.getElementById('found').textContent.startsWith('{number} of')")
@@ -158,9 +159,34 @@ def test_the_leaderboard_sorts_by_a_press_on_a_heading(
         ]
         assert values == sorted(values, reverse=True)
         visit.page.click("th button:text('talk')")
-        assert visit.page.get_attribute("th:nth-child(3)", "aria-sort") == "descending"
+        assert visit.page.get_attribute("th:nth-child(4)", "aria-sort") == "descending"
         visit.page.click("th button:text('talk')")
         last = visit.page.eval_on_selector_all(
-            "tbody tr td:nth-child(3)", "all => all.map((c) => c.dataset.value)"
+            "tbody tr td:nth-child(4)", "all => all.map((c) => c.dataset.value)"
         )
         assert last[-1] == "", "a model without the suite is last either way"
+
+
+def test_a_link_to_a_model_that_is_not_there_shows_the_first(browser: Any, page_file: Path):
+    for model in ("9", "-1", "x", "length"):
+        with open_page(browser, page_file, fragment=f"#model={model}") as visit:
+            visit.wait_until(READY)
+            assert visit.said == []
+            assert len(listed(visit)) == 50
+            assert visit.page.input_value("#filter-model") == "0"
+
+
+def test_a_search_that_is_given_up_in_its_last_pause_changes_nothing(visit: Visit):
+    given_up = """() => new Promise((done) => {
+        const real = window.setTimeout;
+        window.setTimeout = (then, wait) => {
+            window.setTimeout = real;
+            history.replaceState(null, "", "#row=");
+            window.dispatchEvent(new Event("hashchange"));
+            real(() => real(() => real(done, 50), 50), 50);
+            return real(then, wait);
+        };
+        location.hash = "#q=welcome";
+    })"""
+    visit.page.evaluate(given_up)
+    assert found(visit).startswith("131 of 131")

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.bestofn import expected_best_of_n
+from plaudit.evaluation.suites.llmbar import LLMBar
 from plaudit.report import (
     ModelOutput,
     ReportOptions,
@@ -23,8 +24,9 @@ from plaudit.report import (
 from plaudit.report.best_of_n import read_best_of_n
 from plaudit.report.comparison_data import comparison_data, unpack
 from plaudit.report.scores import headline_of, scores_of
+from plaudit.report.tables import report_tables
 from plaudit.training.plain_json import write_json
-from stand_ins.evaluations import make_records, write_evaluation
+from stand_ins.evaluations import exclamations, make_records, write_evaluation
 
 
 def test_the_json_is_strict_and_has_the_documented_keys(models: list[ModelOutput]):
@@ -34,7 +36,7 @@ def test_the_json_is_strict_and_has_the_documented_keys(models: list[ModelOutput
     keys = {*values, *values["models"][0], *values["suites"][0], *values["suites"][0]["results"][0]}
     keys |= set(values["suites"][0]["results"][0]["scores"][0])
     assert {key for key in keys if f"`{key}`" not in page} == set()
-    assert [suite["name"] for suite in values["suites"]] == ["pairs", "talk"]
+    assert [suite["name"] for suite in values["suites"]] == ["pairs", "rewardbench", "talk"]
     assert [result["model"] for result in values["suites"][0]["results"]] == ["exclaimer", "lengthy"]
 
 
@@ -103,11 +105,11 @@ def test_a_best_of_n_curve_is_read_as_it_is_written(models: list[ModelOutput], t
 def test_fewer_rows_are_spread_evenly_over_the_suites(models: list[ModelOutput]):
     data = comparison_data(models, max_rows=25)
     index = unpack(data.index)
-    # 25 of 120 + 5: 24 and 1.
-    assert [index["suite"].count(number) for number in (0, 1)] == [24, 1]
-    assert (data.summary["num_rows"], data.summary["num_rows_in_all"]) == (25, 125)
+    # 25 of 120 + 6 + 5: 22, and at least 1 of each.
+    assert [index["suite"].count(number) for number in (0, 1, 2)] == [22, 1, 1]
+    assert (data.summary["num_rows"], data.summary["num_rows_in_all"]) == (24, 131)
     everything = unpack(comparison_data(models).index)
-    assert index["key"][0] == everything["key"][0] and index["key"][23] == everything["key"][119]
+    assert index["key"][0] == everything["key"][0] and index["key"][21] == everything["key"][119]
 
 
 def test_equal_rewards_stay_equal_in_the_page(models: list[ModelOutput]):
@@ -123,6 +125,17 @@ def test_a_comparison_that_is_in_the_data_twice_is_shown_twice(tmp_path: Path):
     models = read_outputs([write_evaluation(tmp_path / "o", {"pairs": [record, record]})])
     keys = unpack(comparison_data(models).index)["key"]
     assert keys[1] == f"{keys[0]}~2"
+
+
+def test_a_comparison_in_two_suites_has_two_keys_in_the_page(tmp_path: Path):
+    records = make_records(3)
+    data = {"one": [records[0], *records], "other": records[:2]}
+    models = read_outputs([write_evaluation(tmp_path / "o", data)])
+    index = unpack(comparison_data(models).index)
+    first = index["key"][0]
+    assert len(set(index["key"])) == len(index["key"]) == 6
+    assert [key for key in index["key"] if key.startswith(first)] == [first, f"{first}~2", f"{first}~3"]
+    assert index["suite"] == [0, 0, 0, 0, 1, 1]
 
 
 def test_without_stored_texts_rewards_are_shown_alone(tmp_path: Path):
@@ -166,7 +179,9 @@ def test_the_leaderboard_tells_apart_what_an_exact_test_tells_apart(tmp_path: Pa
 def test_the_mean_rank_is_over_the_suites_that_all_have(models: list[ModelOutput]):
     contents = json.loads(leaderboard_text(models, "json"))
     assert (contents["schema"], contents["schema_version"]) == ("plaudit.leaderboard", 1)
-    assert contents["suites"] == ["pairs", "talk"] and contents["suites_of_mean_rank"] == ["pairs"]
+    assert contents["suites"] == ["pairs", "rewardbench", "talk"] and contents["suites_of_mean_rank"] == [
+        "pairs"
+    ]
     ranks = {row["model"]: row["mean_rank"] for row in contents["rows"]}
     values = {m.name: m.suites["pairs"].result["metrics"]["accuracy"]["value"] for m in models}
     assert ranks[max(values, key=lambda name: values[name])] == 1.0
@@ -187,3 +202,70 @@ def test_wrong_options_are_named(models: list[ModelOutput]):
         with pytest.raises(PlauditError) as error:
             report_text(models, "html", options)
         assert said in str(error.value)
+
+
+PARTIAL = "over 2 of 4 sections: without Chat Hard, Safety"
+
+
+def test_what_is_missing_from_the_data_is_said_in_every_format(models: list[ModelOutput]):
+    for kind in ("markdown", "html"):
+        for text in (report_text(models, kind, ReportOptions()), leaderboard_text(models, kind)):
+            assert PARTIAL in text
+            assert text.count("3 of 100 of alpacaeval-easy") >= 2, "of each of both models"
+    rows = json.loads(leaderboard_text(models, "json"))["rows"]
+    assert all(row["scores"]["rewardbench"]["note"].startswith(PARTIAL) for row in rows)
+    assert all(row["scores"]["pairs"]["note"] is None for row in rows)
+
+
+def llmbar_rows(counts: dict[str, int]) -> list[dict[str, str]]:
+    subsets = [subset for subset, count in counts.items() for _ in range(count)]
+    pairs = make_records(len(subsets), seed=2)
+    return [pair | {"subset": subset} for pair, subset in zip(pairs, subsets, strict=True)]
+
+
+def test_a_run_on_a_part_of_a_suite_has_no_mean_rank_and_is_not_its_best(tmp_path: Path):
+    whole = {"Natural": 100, "Neighbor": 134, "GPTInst": 92, "GPTOut": 47, "Manual": 46}
+    for name, counts, sign in (("whole", whole, 1), ("other", whole, -1), ("part", {"Natural": 100}, 2)):
+        write_evaluation(
+            tmp_path / name,
+            {"llmbar": llmbar_rows(counts), "pairs": make_records(8)},
+            name=name,
+            reward=lambda text, sign=sign: sign * exclamations(text),
+            suites={"llmbar": LLMBar()},
+        )
+    contents = leaderboard_contents(read_outputs([tmp_path]))
+    rows = {row["model"]: row for row in contents["rows"]}
+    assert rows["part"]["mean_rank"] is None and rows["part"]["scores"]["llmbar"]["standing"] == "partial"
+    assert contents["rows"][-1]["model"] == "part"
+    assert contents["suites_of_mean_rank"] == ["llmbar", "pairs"]
+    assert rows["whole"]["mean_rank"] == 1.0 and rows["other"]["mean_rank"] == 2.0
+    assert rows["whole"]["scores"]["llmbar"]["standing"] == "best"
+
+
+def test_a_set_with_a_dot_in_its_name_is_on_the_leaderboard(tmp_path: Path):
+    folder = write_evaluation(tmp_path / "o", {"held.out": make_records(4), "items": make_records(3)})
+    page = leaderboard_text(read_outputs([folder]), "html")
+    assert "<dt>held.out</dt><dd>accuracy</dd>" in page and "<dt>items</dt><dd>accuracy</dd>" in page
+
+
+def test_accuracy_at_equal_style_stands_beside_the_accuracy(models: list[ModelOutput]):
+    text = report_text(models, "markdown", ReportOptions())
+    style = models[0].suites["pairs"].result["metrics"]["style"]
+    for name, key in (
+        ("accuracy at equal length, matched", "matched"),
+        ("accuracy at equal style, regression", "controlled"),
+    ):
+        line = next(line for line in text.splitlines() if name in line)
+        assert f"{style[key]['value']:.3f}" in line and f"n = {style[key]['n']}" in line
+
+
+def test_a_score_on_a_part_is_marked_and_not_the_highest_of_its_row():
+    def result(model: str, value: float, note: str | None) -> dict[str, object]:
+        score = {"name": "a", "kind": "average", "value": value, "num_items": 3, "interval": "none"}
+        score |= {"low": None, "high": None, "note": note, "rule": "r"}
+        return {"model": model, "headline": score, "scores": [score], "metrics": {}}
+
+    suite = {"name": "s", "results": [result("part", 0.9, "without b"), result("whole", 0.5, None)]}
+    tables = report_tables({"models": [{"name": "part"}, {"name": "whole"}], "suites": [suite]})
+    ((_, _, cells),) = tables["headline"].rows
+    assert [(cell.is_best, cell.note) for cell in cells] == [(False, "without b"), (True, "")]

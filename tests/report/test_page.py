@@ -91,7 +91,7 @@ def test_every_comparison_is_in_the_page_with_its_texts_and_rewards(tags: Tags, 
     by_id = {attrs.get("id") or attrs.get("class"): text for attrs, text in tags.of("script") if attrs}
     index = unpack(by_id["rows-index"])
     blocks = [unpack(text) for attrs, text in tags.of("script") if attrs.get("class") == "rows-block"]
-    assert len(index["key"]) == sum(len(block["rows"]) for block in blocks) == 125
+    assert len(index["key"]) == sum(len(block["rows"]) for block in blocks) == 131
     # Row 3 is the one with markup; its texts come back as they were.
     prompt, better, _ = (blocks[0]["texts"][i][0] for i in blocks[0]["rows"][3])
     assert better == EVIL and prompt.startswith("Question 3 of 0")
@@ -117,8 +117,8 @@ def test_every_number_of_the_headline_is_the_stored_one(tags: Tags, models: list
 
 def test_each_chart_is_drawn_in_the_page_and_described(tags: Tags):
     drawn = [attrs for attrs, _ in tags.of("svg")]
-    # Two bars, two reliability diagrams, and margins and length of three evaluations.
-    assert len(drawn) == 2 + 2 + 3 + 3
+    # Three bars, three reliability diagrams, and margins and length of five evaluations.
+    assert len(drawn) == 3 + 3 + 5 + 5
     assert all(attrs["role"] == "img" and len(attrs["aria-label"] or "") > 40 for attrs in drawn)
     ids = [attrs["id"] for _, attrs, _ in tags.found if "id" in attrs]
     assert len(ids) == len(set(ids)), "two charts must not share the ids of their clip paths"
@@ -149,7 +149,7 @@ def test_texts_left_out_and_cut_are_said(models: list[ModelOutput]):
     without = report_text(models, "html", ReportOptions(with_texts=False))
     assert "left out (--no-texts)" in without and 'class="rows-block"' not in without
     cut = report_text(models, "html", ReportOptions(max_characters=20, max_rows=50))
-    assert re.search(r"50 of 125 comparisons are in this page, spread evenly", cut)
+    assert re.search(r"48 of 131 comparisons are in this page, spread evenly", cut)
     assert re.search(r"[\d,]+ texts are cut to 20 characters", cut)
 
 
@@ -157,7 +157,8 @@ def test_charts_are_written_as_png_and_svg(models: list[ModelOutput], tmp_path: 
     report_text(models[1:], "json", ReportOptions(charts=tmp_path / "charts"))
     names = sorted(path.name for path in (tmp_path / "charts").iterdir())
     assert names == sorted(
-        f"pairs-{what}.{kind}"
+        f"{suite}-{what}.{kind}"
+        for suite in ("pairs", "rewardbench")
         for what in ("scores", "calibration", "margins", "length")
         for kind in ("png", "svg")
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.suites import Suite
 from plaudit.preferences import read_preferences
 from plaudit.tokens import Renderer
 from stand_ins.tokenizers import CHATML_TEMPLATE, build_tokenizer
@@ -77,14 +78,20 @@ def write_evaluation(
     reward: Callable[[str], float] = exclamations,
     chat: bool = False,
     store_texts: bool = True,
+    suites: Mapping[str, Suite] | None = None,
 ) -> Path:
-    """Evaluate a `TextScorer` on some records by name of the set, and return the output folder."""
+    """Evaluate a `TextScorer` on some records by name of the set, and return the output folder.
+
+    A set that ``suites`` names is read and scored by the rule of its suite.
+    """
     sets = []
     for set_name, records in data.items():
         path = folder.parent / f"{folder.name}-data" / f"{set_name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        sets.append(EvaluationSet(name=set_name, preferences=read_preferences(str(path))))
+        suite = (suites or {}).get(set_name)
+        preferences = read_preferences(str(path)) if suite is None else suite.read(str(path), progress=False)
+        sets.append(EvaluationSet(name=set_name, preferences=preferences, suite=suite))
     scorer = TextScorer(name, reward, chat=chat)
     evaluate_suites(scorer, sets, output_dir=folder, progress=False, store_texts=store_texts)
     return folder

@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plaudit.cli.console import messages, results, set_up_output
+from plaudit.cli.model_options import (
+    Attention,
+    Concurrency,
+    Device,
+    Dtype,
+    HeadKey,
+    MaxTokensPerPass,
+    Protocol,
+    ServerModel,
+    Timeout,
+    Tokenizer,
+)
 from plaudit.cli.running import interruptible
 from plaudit.errors import PlauditError
 
@@ -16,11 +28,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from plaudit.cli.evaluate_sources import ModelOptions
     from plaudit.evaluation.samples import PromptSamples
 
 __all__ = ["bestofn", "register"]
-
-MODEL = "Model"
 
 HELP = (
     "Measure the quality of the best of n samples by reward, for each n.\n\n"
@@ -62,29 +73,16 @@ def bestofn(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only, and the table.")] = False,
-    attention: Annotated[
-        str, typer.Option(help="auto, sdpa, flex, varlen or padded.", rich_help_panel=MODEL)
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="auto (the checkpoint's own), float32, bfloat16 or float16.", rich_help_panel=MODEL
-        ),
-    ] = "auto",
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda, cuda:1, ...", rich_help_panel=MODEL, show_default="cuda where there is one"
-        ),
-    ] = None,
-    max_tokens_per_pass: Annotated[
-        int | None,
-        typer.Option(
-            help="Computed tokens in one pass: bounds memory.",
-            rich_help_panel=MODEL,
-            show_default="by device",
-        ),
-    ] = None,
+    head_key: HeadKey = None,
+    attention: Attention = "auto",
+    dtype: Dtype = "auto",
+    device: Device = None,
+    max_tokens_per_pass: MaxTokensPerPass = None,
+    protocol: Protocol = "auto",
+    server_model: ServerModel = None,
+    tokenizer: Tokenizer = None,
+    concurrency: Concurrency = 16,
+    timeout: Timeout = 180.0,
 ) -> None:
     """Measure best of n; `HELP` is its page."""
     set_up_output(quiet=quiet)
@@ -92,15 +90,26 @@ def bestofn(
         import json
 
         from plaudit.cli.bestofn_display import print_best_of_n
+        from plaudit.cli.evaluate_sources import ModelOptions
         from plaudit.evaluation.bestofn_result import measure_best_of_n
         from plaudit.evaluation.samples import read_samples
         from plaudit.training.plain_json import as_plain
 
         n_values = None if n is None else _parse_n(n)
         prompts = read_samples(samples, quality=quality)
-        rewards = _stored_rewards(model, prompts)
-        if rewards is None:
-            rewards = _score(model, prompts, attention, dtype, device, max_tokens_per_pass, quiet=quiet)
+        options = ModelOptions(
+            attention=attention,
+            dtype=dtype,
+            device=device,
+            max_tokens_per_pass=max_tokens_per_pass,
+            protocol=protocol,
+            server_model=server_model,
+            tokenizer=tokenizer,
+            concurrency=concurrency,
+            timeout_s=timeout,
+            head_key=head_key,
+        )
+        rewards = _rewards(model, prompts, options, quiet=quiet)
         result = measure_best_of_n(
             prompts, rewards, n_values=n_values, num_levels=levels, model=model, name=samples
         )
@@ -134,33 +143,25 @@ def _parse_n(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _stored_rewards(model: str, prompts: Sequence[PromptSamples]) -> Sequence[np.ndarray] | None:
-    """The rewards where the model is a file or folder of them, or a server; else None."""
-    from plaudit.evaluation.bestofn_result import REWARDS_FILE, rewards_from_source
+def _rewards(
+    model: str, prompts: Sequence[PromptSamples], options: ModelOptions, *, quiet: bool
+) -> Sequence[np.ndarray]:
+    """The rewards of all samples: from a file or folder of them, a server, or a model here."""
+    from plaudit.cli.evaluate_sources import open_model
+    from plaudit.evaluation.bestofn_result import REWARDS_FILE, rewards_from_source, score_samples
     from plaudit.evaluation.remote import ServerSource
+    from plaudit.evaluation.reward_source import RewardSource
     from plaudit.evaluation.rewards_file import FileSource
 
     path = Path(model)
-    if model.startswith(("http://", "https://")):
-        return rewards_from_source(ServerSource(model), prompts)
     if (path / REWARDS_FILE).is_file():
         return rewards_from_source(FileSource(path / REWARDS_FILE), prompts)
-    return rewards_from_source(FileSource(path), prompts) if path.is_file() else None
-
-
-def _score(
-    model: str,
-    prompts: Sequence[PromptSamples],
-    attention: str,
-    dtype: str,
-    device: str | None,
-    max_tokens_per_pass: int | None,
-    *,
-    quiet: bool,
-) -> Sequence[np.ndarray]:
-    """The rewards of all samples; prompts and copies are computed once."""
-    from plaudit.cli.loading import load_scorer
-    from plaudit.evaluation.bestofn_result import score_samples
-
-    scorer = load_scorer(model, attention, dtype, device, max_tokens_per_pass)
-    return score_samples(scorer, prompts, progress=not quiet)
+    if path.is_file():
+        return rewards_from_source(FileSource(path), prompts)
+    source = open_model(model, options)
+    if isinstance(source, ServerSource):
+        with source:
+            return rewards_from_source(source, prompts)
+    if isinstance(source, RewardSource):
+        return rewards_from_source(source, prompts)
+    return score_samples(source, prompts, progress=not quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,17 @@ from typer.core import TyperCommand
 
 from plaudit.cli.console import messages, results, set_up_output
 from plaudit.cli.model_options import (
+    SERVER,
     Attention,
+    Concurrency,
     Device,
     Dtype,
     HeadKey,
     MaxTokensPerPass,
+    Protocol,
+    ServerModel,
+    Timeout,
+    Tokenizer,
     UwoCoefficient,
 )
 from plaudit.cli.running import interruptible
@@ -27,7 +34,6 @@ __all__ = ["evaluate", "register"]
 
 DATA = "Data"
 MODEL = "Model"
-SERVER = "Servers and files of rewards"
 WORDS = "plaudit.words"
 """Where the command keeps its own words, to start itself with."""
 
@@ -151,39 +157,20 @@ def evaluate(
     overwrite: Annotated[
         bool,
         typer.Option(
-            "--overwrite", help="Replace another model's results in the folder.", rich_help_panel=MODEL
+            "--overwrite",
+            help="Replace results in the folder of another model, or of other data of the same name.",
+            rich_help_panel=MODEL,
         ),
     ] = False,
     rewards: Annotated[
         list[str] | None,
         typer.Option(help="A file of rewards, as MODEL may be one. Repeatable.", rich_help_panel=SERVER),
     ] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="How a server is asked: plaudit, vllm-classify, vllm-pooling, vllm-score, sglang, openrlhf, "
-            "llama-factory, tei, nim; auto: by what it says of itself.",
-            rich_help_panel=SERVER,
-        ),
-    ] = "auto",
-    server_model: Annotated[
-        str | None,
-        typer.Option(
-            help="The model's name on the server.",
-            rich_help_panel=SERVER,
-            show_default="the first of its list",
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            help="A model's folder or hub id whose chat template renders conversations for servers that take text; "
-            "also counts tokens.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    concurrency: Annotated[int, typer.Option(help="Requests at a time.", rich_help_panel=SERVER)] = 16,
-    timeout: Annotated[float, typer.Option(help="Seconds for an answer.", rich_help_panel=SERVER)] = 180.0,
+    protocol: Protocol = "auto",
+    server_model: ServerModel = None,
+    tokenizer: Tokenizer = None,
+    concurrency: Concurrency = 16,
+    timeout: Timeout = 180.0,
 ) -> None:
     """Measure how well reward models agree with comparisons; `HELP` is its page."""
     set_up_output(quiet=quiet)
@@ -273,9 +260,8 @@ def _evaluate(
             render="chat" if renderer is None else renderer.render,
             transcripts=getattr(source, "transcripts", "messages"),
         )
-        run = evaluate_suites(source, sets, output_dir=folder, name=model, **settings)
-        if isinstance(source, ServerSource):
-            source.close()
+        with source if isinstance(source, ServerSource) else nullcontext():
+            run = evaluate_suites(source, sets, output_dir=folder, name=model, **settings)
         del source
         runs.append(run)
         if is_first:

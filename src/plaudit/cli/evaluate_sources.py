@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from plaudit.evaluation.reward_source import RewardSource
     from plaudit.scoring import Scorer
 
-__all__ = ["ModelOptions", "SetReader", "join_processes", "open_models"]
+__all__ = ["ModelOptions", "SetReader", "join_processes", "open_model", "open_models"]
 
 LONGEST_WAIT = timedelta(days=7)
 """That one process waits for the others: parts of an evaluation may differ by hours, and a dead neighbour is noticed
@@ -71,7 +71,7 @@ def open_models(
         return
     folders = folder_names(models)
     for model, folder in zip(models, folders, strict=True):
-        yield model, folder, _open(model, options)
+        yield model, folder, open_model(model, options)
 
 
 def _ensemble(models: Sequence[str], options: ModelOptions) -> Scorer | EnsembleScorer:
@@ -96,7 +96,12 @@ def _device_here(options: ModelOptions) -> str | None:
     return options.device
 
 
-def _open(model: str, options: ModelOptions) -> Scorer | RewardSource:
+def open_model(model: str, options: ModelOptions) -> Scorer | RewardSource:
+    """The model of a folder or hub id, the server of an address, or the file of rewards; a server is to be closed.
+
+    Raises:
+        PlauditError: An option's value is unknown, or the model cannot be loaded, asked or read.
+    """
     if model.startswith(("http://", "https://")):
         return ServerSource(
             model,

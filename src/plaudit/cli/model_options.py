@@ -9,15 +9,21 @@ import typer
 __all__ = [
     "Attention",
     "Combine",
+    "Concurrency",
     "Device",
     "Dtype",
     "HeadKey",
     "MaxTokensPerPass",
     "Models",
+    "Protocol",
+    "ServerModel",
+    "Timeout",
+    "Tokenizer",
     "UwoCoefficient",
 ]
 
 PANEL = "Model"
+SERVER = "Servers and files of rewards"
 
 Models = Annotated[
     list[str],
@@ -67,3 +73,34 @@ MaxTokensPerPass = Annotated[
         help="Computed tokens in one pass: bounds memory.", rich_help_panel=PANEL, show_default="by device"
     ),
 ]
+
+Protocol = Annotated[
+    str,
+    typer.Option(
+        help="How a server is asked: plaudit, vllm-classify, vllm-pooling, vllm-score, sglang, openrlhf, "
+        "llama-factory, tei, nim; auto: by what it says of itself.",
+        rich_help_panel=SERVER,
+    ),
+]
+
+ServerModel = Annotated[
+    str | None,
+    typer.Option(
+        help="The model's name on the server.",
+        rich_help_panel=SERVER,
+        show_default="the first of its list",
+    ),
+]
+
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        help="A model's folder or hub id whose chat template renders conversations for servers that take text; "
+        "also counts tokens.",
+        rich_help_panel=SERVER,
+    ),
+]
+
+Concurrency = Annotated[int, typer.Option(help="Requests at a time.", rich_help_panel=SERVER)]
+
+Timeout = Annotated[float, typer.Option(help="Seconds for an answer.", rich_help_panel=SERVER)]

@@ -1,7 +1,8 @@
 """The final answer of a sampled solution, as text that is equal where answers are: for a majority vote.
 
 Rules, the last place in the text counts: ``\\boxed{...}``; else what follows ``####`` (GSM8K); else what follows
-``Answer:``, ``A:`` or ``the answer is``. Nothing is calculated: 1/2 and 0.5 are two answers.
+``Answer:`` or ``the answer is``; else what follows ``A:`` at the start of a line. A text that says only that the
+answer is not known names none. Nothing is calculated: 1/2 and 0.5 are two answers.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ __all__ = ["final_answer", "normalise_answer"]
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
+_SAID = r"[ \t*_]*([^\n]+?)(?:\.(?=\s|$)|$)"
+_NO_ANSWER = r"(?![ \t*_]*(?:not|never|unclear|unknown)\b)"
 _NAMED = re.compile(
-    r"(?:^[ \t>*_]*(?:final answer|answer|a)[ \t*_]*[:=]|\b(?:final )?answer is:?)[ \t*_]*([^\n]+?)(?:\.(?=\s|$)|$)",
+    rf"(?:^[ \t>*_]*(?:final )?answer[ \t*_]*[:=]|\banswer is\b{_NO_ANSWER}:?){_SAID}",
     re.IGNORECASE | re.MULTILINE,
 )
+_LETTER_A = re.compile(rf"^[ \t>*_]*a[ \t*_]*:{_SAID}", re.IGNORECASE | re.MULTILINE)
+"""Weaker than `_NAMED`: it is an option's letter, too."""
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
 
@@ -28,7 +33,7 @@ def final_answer(text: str) -> str | None:
     >>> final_answer(r"so \\\\boxed{\\\\frac{1}{2}}, which"), final_answer("I do not know.")
     ('\\\\\\\\frac{1}{2}', None)
     """
-    found = _boxed(text) or _last(_HASHES, text) or _last(_NAMED, text)
+    found = _boxed(text) or _last(_HASHES, text) or _last(_NAMED, text) or _last(_LETTER_A, text)
     return normalise_answer(found) if found is not None else None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from plaudit.errors import PlauditError
+from plaudit.evaluation.equal_ids import groups_with_equal_ids
 from plaudit.evaluation.plan import PlannedItem, digest_of, num_characters, plan_items
 from plaudit.evaluation.reward_source import PlannedSet
 from plaudit.preferences import Preferences
@@ -113,7 +114,11 @@ def plan_conversations(
         )
         return conversation, (digest_of(key + _place(conversation)) if by_id else key), own
 
-    groups = _untokenized(preferences) if tokens is None else ((group, None) for group in tokens)
+    groups = (
+        _untokenized(preferences)
+        if tokens is None or renderer is None
+        else groups_with_equal_ids(tokens, preferences, renderer, limits)
+    )
     return PlannedSet(
         plan=plan_items(groups, preferences, item_of),
         tokenizing=None if tokens is None else tokens.report,

@@ -102,6 +102,8 @@ def _sections(metrics: EvaluationMetrics) -> list[list[tuple[str, _Value]]]:
             ("pick the shorter", length.shorter_baseline),
             ("accuracy, better is longer", length.accuracy_better_longer),
             ("accuracy, better is shorter", length.accuracy_better_shorter),
+            ("accuracy at equal length, matched", metrics.style.matched),
+            ("accuracy at equal style, regression", metrics.style.controlled),
             ("reward ~ length, Pearson", length.pearson),
             ("reward ~ length, Spearman", length.spearman),
         ],

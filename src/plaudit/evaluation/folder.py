@@ -1,6 +1,7 @@
 """The folder of an evaluation: how it is laid out, and read again.
 
     O/results.json            the run: model, versions, throughput, names of the sets; written last
+    O/results.json.unfinished the same of an earlier run, while a later one has not come to its end
     O/<set>/results.json      every statistic of a set
     O/<set>/rows.parquet      one row for each comparison
     O/rewards/                what was scored, so that it is not scored again
@@ -12,6 +13,7 @@ by side, as `plaudit.evaluation.evaluate` writes it, is read as an evaluation of
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -28,6 +30,7 @@ from plaudit.evaluation.rows import ComparisonRows
 from plaudit.evaluation.storage import read_rows
 from plaudit.evaluation.suites import SuiteScores
 from plaudit.model.record import installed_versions
+from plaudit.preferences import Preferences
 from plaudit.training.plain_json import write_json
 
 __all__ = [
@@ -46,8 +49,13 @@ RUN_SCHEMA_VERSION = 2
 """Of the run's ``results.json``; goes up when a key changes its meaning or goes away."""
 
 REWARDS_FOLDER = "rewards"
+UNFINISHED = "results.json.unfinished"
+"""The summary of what stood in the folder before, from the beginning of a run to its end."""
+
 RUN_SCHEMA = "plaudit.evaluation-run"
 SET_SCHEMA = "plaudit.evaluation"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
 
 
 def find_evaluations(folder: str | Path) -> list[Path]:
-    """The folders of evaluations at or below a folder, in order of their names; those within one are its sets."""
+    """The folders of evaluations at or below a folder, in order of their names; an evaluation's sets are not."""
     return list(_find(Path(folder)))
 
 
@@ -149,6 +157,9 @@ def write_summary(
         results: This run's.
         throughput: What this run's sets took to score.
     """
+    names = list(dict.fromkeys(names))
+    before = (_read_json(folder / UNFINISHED) or {}).get("headlines", {})
+    headlines = {**before, **{name: _headline(result) for name, result in results.items()}}
     summary = {
         "schema": RUN_SCHEMA,
         "schema_version": RUN_SCHEMA_VERSION,
@@ -157,19 +168,37 @@ def write_summary(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": installed_versions(),
         "throughput": asdict(throughput),
-        "suites": list(dict.fromkeys(names)),
-        "headlines": {name: _headline(result) for name, result in results.items()},
+        "suites": names,
+        "headlines": {name: headlines[name] for name in names if name in headlines},
     }
     write_json(folder / "results.json", summary)
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def prepare_folder(folder: Path, fingerprint: str | None, model: str, *, overwrite: bool) -> list[str]:
-    """The sets that stand in the folder already and stay; the run's ``results.json`` is taken away until its end.
+def prepare_folder(
+    folder: Path,
+    fingerprint: str | None,
+    model: str,
+    *,
+    overwrite: bool,
+    data: Mapping[str, Preferences] | None = None,
+) -> list[str]:
+    """The sets that stand in the folder already and stay; ``results.json`` is put aside until the run's end.
+
+    Args:
+        folder: Where.
+        fingerprint: Of the model; None where it has none, and its name decides.
+        model: What the model is called.
+        overwrite: Whether what is of another model, or of other data of the same name, is replaced.
+        data: What the run is on, by the names of its sets.
 
     Raises:
-        PlauditError: It holds the results of another model, or something that is no evaluation.
+        PlauditError: It holds the results of another model, of other data under a name of ``data``, or something that
+            is no evaluation.
     """
     summary = _read_json(folder / "results.json")
+    is_finished = summary is not None
+    summary = summary if is_finished else _read_json(folder / UNFINISHED)
     if summary is None:
         return []
     is_same = summary.get("schema") == RUN_SCHEMA and (
@@ -183,9 +212,31 @@ def prepare_folder(folder: Path, fingerprint: str | None, model: str, *, overwri
             where=str(folder),
             fix="Name another --output-dir, or replace them: --overwrite.",
         )
-    (folder / "results.json").unlink()
-    names = summary.get("suites", []) if is_same else []
-    return [name for name in names if (folder / name / "results.json").is_file()]
+    if not is_same:
+        (folder / "results.json").unlink(missing_ok=True)
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        return []
+    for name, preferences in (data or {}).items():
+        if name in summary.get("suites", []):
+            _check_data(folder / name, preferences, overwrite=overwrite)
+    if is_finished:
+        (folder / "results.json").replace(folder / UNFINISHED)
+    return [name for name in summary.get("suites", []) if (folder / name / "results.json").is_file()]
+
+
+def _check_data(folder: Path, preferences: Preferences, *, overwrite: bool) -> None:
+    """Refuse to replace a set by one that is called alike and was read elsewhere; say so where its data changed."""
+    stored = (_read_json(folder / "results.json") or {}).get("data", {})
+    if not stored or stored.get("fingerprint") == preferences.fingerprint:
+        return
+    before, now = list(stored.get("sources", [])), list(preferences.report.sources)
+    if before != now and not overwrite:
+        raise PlauditError(
+            f"it holds results on other data of the same name (from {', '.join(before)}, not {', '.join(now)})",
+            where=str(folder),
+            fix="Name another --output-dir, or replace them: --overwrite.",
+        )
+    log.warning("%s: its data are others now (or more or less of them), and its results are replaced", folder)
 
 
 def _headline(result: EvaluationResult) -> dict[str, Any]:
@@ -236,10 +287,12 @@ def _find(folder: Path) -> Iterator[Path]:
     summary = _read_json(folder / "results.json")
     if summary is not None and summary.get("schema") in (RUN_SCHEMA, SET_SCHEMA):
         yield folder
-        return
+        if summary["schema"] == SET_SCHEMA:
+            return
+    own = {*summary.get("suites", []), REWARDS_FOLDER} if summary is not None else set()
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink():
+            if path.is_dir() and not path.is_symlink() and path.name not in own:
                 yield from _find(path)
 
 

@@ -1,8 +1,8 @@
 """Which sequences an evaluation has to score: each distinct one once, and only those that a comparison names.
 
-Guarantees: two token sequences with the same ids are one entry, across groups too; the order of comparisons
-is the order of the data. Where the rewards come from a server or a file, conversations take the place of token
-sequences, and each distinct conversation is one entry.
+Guarantees: two token sequences with the same ids are one entry, across groups too; the order of comparisons is the
+order of the data; both sides of a comparison may be one entry, and tie. Where the rewards come from a server or a
+file, conversations take the place of token sequences, and each distinct conversation is one entry.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "PlannedItem",
     "PreferenceRows",
     "digest_of",
+    "item_of_tokens",
     "key_of_ids",
     "num_characters",
     "plan_evaluation",
@@ -62,15 +63,13 @@ def plan_evaluation(tokens: Iterable[TokenGroup], preferences: PreferenceRows) -
         tokens: The groups after rendering.
         preferences: The preference table that they came from: lengths of texts and subsets are read there.
     """
-    return plan_items(
-        ((group, None) for group in tokens),
-        preferences,
-        lambda tokens, group, k, completion: (
-            tokens.sequences[k],
-            key_of_ids(tokens.sequences[k]),
-            len(tokens.sequences[k]) - tokens.num_prompt_tokens,
-        ),
-    )
+    return plan_items(((group, None) for group in tokens), preferences, item_of_tokens)
+
+
+def item_of_tokens(tokens: TokenGroup, group: PreferenceGroup, k: int, completion: int) -> PlannedItem:
+    """A token sequence as what is scored; for `plan_items`."""
+    ids = tokens.sequences[k]
+    return ids, key_of_ids(ids), len(ids) - tokens.num_prompt_tokens
 
 
 def plan_items(

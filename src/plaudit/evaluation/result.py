@@ -152,6 +152,7 @@ class EvaluationResult:
         """Write ``rows.parquet`` and then ``results.json`` into ``output_dir``, which is made when absent."""
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").unlink(missing_ok=True)  # no statistics stand beside rows of another time
         write_rows(folder / "rows.parquet", self.rows, self.preferences, store_texts=self.store_texts)
         write_whole(folder / "results.json", self.to_json())
 
@@ -184,8 +185,15 @@ class EvaluationResult:
     def footnotes(self) -> list[str]:
         """What was left out, and what scoring cost."""
         num_idle = self.data.num_groups_not_scored
+        is_equal = (self.rows.better == self.rows.worse) & self.rows.is_decided
+        num_equal = int(is_equal.sum()) if self.data.tokenizing else 0
         return [
             *(self.data.tokenizing.summary() if self.data.tokenizing else []),
+            *(
+                [f"{num_equal:,} comparisons of the same tokens count here, as equal rewards"]
+                if num_equal
+                else []
+            ),
             *([f"{num_idle:,} groups compare nothing and were not scored"] if num_idle else []),
             throughput_line(self.throughput),
         ]

@@ -7,6 +7,8 @@ kept.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +18,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import nn
 
+from plaudit.evaluation.equal_ids import groups_with_equal_ids
 from plaudit.evaluation.fingerprint import model_fingerprint
-from plaudit.evaluation.plan import EvaluationPlan, plan_evaluation
+from plaudit.evaluation.plan import EvaluationPlan, item_of_tokens, plan_items
 from plaudit.evaluation.reward_store import Cost
 from plaudit.model.inference import DEFAULT_MAX_TOKENS
 from plaudit.preferences import Preferences
+from plaudit.scoring import EnsembleScorer
 from plaudit.tokens import LengthLimits, Renderer, TokenTable, tokenize_preferences
 from plaudit.tokens.report import TokenReport
 from plaudit.tree.packing import pack_sequences
@@ -123,7 +127,14 @@ class TokenSource:
         self.name = scorer.name or type(scorer).__name__
 
     def fingerprint(self) -> str | None:
-        """Of the scorer's model; None where it shows none."""
+        """Of the scorer's model, or of an ensemble's members and how they are combined; None where it shows none."""
+        if isinstance(self.scorer, EnsembleScorer):
+            how = self.scorer.combination
+            parts = [TokenSource(member).fingerprint() for member in self.scorer.members]
+            if None in parts:
+                return None
+            described = [how.how, how.uwo_coefficient if how.how == "uwo" else None, parts]
+            return hashlib.sha256(json.dumps(described).encode()).hexdigest()
         model = getattr(self.scorer, "model", None)
         return model_fingerprint(model) if isinstance(model, nn.Module) else None
 
@@ -136,7 +147,11 @@ class TokenSource:
         tokens = tokenize_preferences(preferences, self.scorer.renderer, limits, progress=progress)
         assert isinstance(tokens, TokenTable), "a preference table becomes a token table"
         return PlannedSet(
-            plan=plan_evaluation(tokens, preferences),
+            plan=plan_items(
+                groups_with_equal_ids(tokens, preferences, self.scorer.renderer, limits),
+                preferences,
+                item_of_tokens,
+            ),
             tokenizing=tokens.report,
             settings={
                 "limits": asdict(limits),

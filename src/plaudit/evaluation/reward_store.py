@@ -36,6 +36,9 @@ _SCHEMA = pa.schema(
     ]
 )
 
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
+"""What reading a file raises whose bytes are not those that were written."""
+
 log = logging.getLogger(__name__)
 
 
@@ -164,16 +167,16 @@ class RewardStore:
         num_others = 0
         paths = [] if self.forget else sorted(self.folder.glob(f"*{SUFFIX}"), key=_when, reverse=True)
         for path in paths:
-            with pa.memory_map(str(path)) as file:
-                try:
-                    reader = pa.ipc.open_stream(file)
-                except (pa.ArrowInvalid, OSError):
-                    continue  # killed before the file had a beginning: no chunk is lost
+            try:
+                # Read whole: a file that shrinks under a memory map ends the process.
+                reader = pa.ipc.open_stream(pa.py_buffer(path.read_bytes()))
                 found = (reader.schema.metadata or {}).get(b"plaudit.rewards.of", b"").decode()
-                if found != self.fingerprint:
-                    num_others += 1
-                    continue
-                yield from _whole_chunks(reader, path)
+            except _DAMAGE:
+                continue  # killed before the file had a beginning: no chunk is lost
+            if found != self.fingerprint:
+                num_others += 1
+                continue
+            yield from _whole_chunks(reader, path)
         if num_others:
             log.info("%s: %d files hold rewards of another model and are left alone", self.folder, num_others)
 
@@ -191,24 +194,34 @@ def _whole_chunks(
             batch, metadata = reader.read_next_batch_with_custom_metadata()
         except StopIteration:
             return
-        except (pa.ArrowInvalid, OSError):
-            log.info("%s: its last chunk was cut short and is scored again", path)
+        except _DAMAGE:
+            log.info("%s: its last chunk was cut short or is damaged, and is scored again", path)
             return
-        keys, rewards = batch["key"].to_pylist(), batch["reward"].to_numpy()
-        values: Mapping[str, Any] = _as_numbers(metadata)
-        if values.get("checksum") != _checksum(keys, rewards):
+        try:
+            chunk = _checked(batch, _as_numbers(metadata))
+        except _DAMAGE:
             log.warning("%s: a chunk is damaged; it and what follows is scored again", path)
             return
-        yield (
-            keys,
-            rewards,
-            Cost(
-                num_sequences=len(keys),
-                num_tokens_given=int(values["num_tokens_given"]),
-                num_tokens_computed=int(values["num_tokens_computed"]),
-                seconds=float(values["seconds"]),
-            ),
-        )
+        yield chunk
+
+
+def _checked(batch: pa.RecordBatch, values: Mapping[str, Any]) -> tuple[list[bytes], np.ndarray, Cost]:
+    """A chunk as it was written.
+
+    Raises:
+        Any of `_DAMAGE`: its bytes are others.
+    """
+    batch.validate(full=True)
+    keys, rewards = batch["key"].to_pylist(), batch["reward"].to_numpy()
+    if values["checksum"] != _checksum(keys, rewards):
+        raise ValueError("the checksum is another")
+    cost = Cost(
+        num_sequences=len(keys),
+        num_tokens_given=int(values["num_tokens_given"]),
+        num_tokens_computed=int(values["num_tokens_computed"]),
+        seconds=float(values["seconds"]),
+    )
+    return keys, rewards, cost
 
 
 def _as_numbers(metadata: Mapping[bytes, bytes] | None) -> dict[str, float]:

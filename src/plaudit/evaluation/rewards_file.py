@@ -3,7 +3,8 @@
 A row says of which conversation its reward is, in one of three ways:
 
     prompt, completion, reward          texts or messages; or completions with rewards (what ``plaudit score`` writes)
-    id, completion, reward              the record's id and the completion's place in it, from 0; or id with rewards
+    id, completion, reward              the record's id and the completion's place in it, from 0; or id with rewards.
+                                        An id that two different conversations of a run have is an error
     key, reward                         the hash of `conversation_key`, in hex
 
 JSON lines (also .gz and .zst), Parquet and CSV are read. Rows for conversations that are not asked for are left out and
@@ -12,6 +13,7 @@ counted; a conversation without a row is an error, and so are two rows that disa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -60,6 +62,9 @@ def is_rewards_file(name: str) -> bool:
 class FileSource:
     """A file of rewards."""
 
+    is_stored = False
+    """To read the file again costs less than to store what it says."""
+
     def __init__(self, path: str | Path, *, renderer: Renderer | None = None) -> None:
         """
         Args:
@@ -88,8 +93,9 @@ class FileSource:
         self.is_by_id = any(isinstance(name, tuple) for name in self.rewards)
 
     def fingerprint(self) -> str | None:
-        """None: to read a file again costs less than to store what it says."""
-        return None
+        """Of the file's content."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def plan(self, preferences: Preferences, limits: LengthLimits, *, progress: bool) -> PlannedSet:
         """Every conversation; see `plan_conversations`."""
@@ -107,8 +113,10 @@ class FileSource:
         """Look them up.
 
         Raises:
-            PlauditError: Conversations without a reward: how many, and the first.
+            PlauditError: Conversations without a reward: how many, and the first; or an id of the file that two
+                conversations have, so that the reward is of one of them at most.
         """
+        self._check_ids(items)
         for indices in chunks:
             rewards = np.array([self._reward_of(items[i]) for i in indices], dtype=np.float64)
             missing = np.flatnonzero(np.isnan(rewards))
@@ -127,11 +135,30 @@ class FileSource:
                 indices=indices, rewards=rewards.astype(np.float32), cost=Cost(num_sequences=len(indices))
             )
 
+    def _check_ids(self, items: Sequence[Conversation]) -> None:
+        key_of: dict[Name, bytes] = {}
+        source_of: dict[Name, str] = {}
+        for c in items if self.is_by_id else ():
+            if c.id is None or (name := (c.id, c.index)) not in self.rewards:
+                continue
+            key = _key_of(c)
+            if key_of.setdefault(name, key) != key:
+                raise PlauditError(
+                    f"completion {c.index} of the record {c.id!r} is another text here than in {source_of[name]}, and "
+                    f"{self.path} has one reward for both",
+                    where=c.source,
+                    fix="Evaluate each suite with the file that was made for it, or name conversations by their text.",
+                )
+            source_of.setdefault(name, c.source)
+
     def _reward_of(self, c: Conversation) -> float:
         if self.is_by_id and c.id is not None and (c.id, c.index) in self.rewards:
             return self.rewards[(c.id, c.index)]
-        key = conversation_key(c.prompt, c.completion, c.tools, c.chat_template_kwargs)
-        return self.rewards.get(key, math.nan)
+        return self.rewards.get(_key_of(c), math.nan)
+
+
+def _key_of(c: Conversation) -> bytes:
+    return conversation_key(c.prompt, c.completion, c.tools, c.chat_template_kwargs)
 
 
 def _read_row(row: Mapping[str, Any], where: str) -> Iterator[tuple[Name, float]]:

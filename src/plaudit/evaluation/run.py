@@ -85,26 +85,30 @@ def evaluate_suites(
         progress: Whether to show progress.
         name: What to call the model; the source's own name when absent.
         rescore: Score again what was scored before.
-        overwrite: Whether another model's results in the folder are replaced.
+        overwrite: Whether results in the folder of another model, or of other data of the same name, are replaced.
 
     Raises:
-        PlauditError: An unknown tie rule, two sets of one name, a folder with the results of another model, a reward
-            that is not finite, or what the source raises.
+        PlauditError: An unknown tie rule, two sets of one name, a folder with the results of another model or of other
+            data of the same name, a reward that is not finite, or what the source raises.
 
     Example::
 
         sets = [EvaluationSet(name="held-out", preferences=read_preferences("held-out.jsonl"))]
         evaluate_suites(Scorer.from_pretrained("my-model"), sets, output_dir="results")
     """
+    _check_names(sets)
     source = _as_source(model)
     folder = None if output_dir is None else Path(output_dir)
     fingerprint = source.fingerprint() if folder is not None else None
     kept: list[str] = []
     if folder is not None:
-        kept = first_decides(lambda: prepare_folder(folder, fingerprint, source.name, overwrite=overwrite))
+        data = {part.name: part.preferences for part in sets}
+        kept = first_decides(
+            lambda: prepare_folder(folder, fingerprint, name or source.name, overwrite=overwrite, data=data)
+        )
     with ExitStack() as opened:
         store = None
-        if folder is not None and fingerprint is not None:
+        if folder is not None and fingerprint is not None and getattr(source, "is_stored", True):
             store = opened.enter_context(RewardStore(folder / REWARDS_FOLDER, fingerprint, forget=rescore))
         run = measure(
             source,

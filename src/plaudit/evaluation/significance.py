@@ -29,7 +29,8 @@ from plaudit.objective.intervals import (
 __all__ = ["PairedTest", "exact_mcnemar", "holm", "paired_difference", "paired_test", "sign_flip_test"]
 
 SMALLEST_P = 1e-14
-"""What `sign_flip_test` gives for anything smaller (derived: rounding of its Fourier transform)."""
+"""What `sign_flip_test` gives for anything smaller, where sums differ in size (derived: rounding of its Fourier
+transform); a p near it is right to about this much, not to a share of itself. McNemar's test has no floor."""
 
 MCNEMAR = "exact McNemar"
 SIGN_FLIPS = "exact sign flips of prompts"
@@ -40,7 +41,8 @@ class PairedTest:
     """A two-sided test of the hypothesis that two models are equally often right."""
 
     p_value: float
-    """Chance of a difference at least this large if the hypothesis holds; 1 where nothing differs."""
+    """Chance of a difference at least this large if the hypothesis holds; 1 where nothing differs, NaN where there
+    is no comparison at all."""
     method: str
     """`MCNEMAR` where no two comparisons share a prompt, else `SIGN_FLIPS`."""
     num_differing: int
@@ -93,10 +95,10 @@ def sign_flip_test(sums: Float[np.ndarray, " prompt"]) -> float:
     # Totals run from -largest to largest in steps of 2, so largest + 1 frequencies tell them apart; a power of two
     # is faster.
     num_frequencies = 1 << largest.bit_length()
-    angle = np.pi * np.arange(num_frequencies) / num_frequencies
-    spectrum = np.exp(1j * angle * largest)
+    frequency = np.arange(num_frequencies, dtype=np.int64)
+    spectrum = np.exp(1j * _phase(frequency * largest, num_frequencies))
     for step, num in zip(size.tolist(), count.tolist(), strict=True):
-        spectrum *= np.cos(angle * step) ** num
+        spectrum *= np.cos(_phase(frequency * step, num_frequencies)) ** num
     chance = np.fft.fft(spectrum).real[: largest + 1] / num_frequencies
     total = np.arange(-largest, largest + 1, 2)
     p = float(chance[np.abs(total) >= abs(int(steps.sum()))].sum())
@@ -115,6 +117,8 @@ def paired_test(
         second: The same for the second.
         prompts: The prompt of each comparison; any integers.
     """
+    if len(first) == 0:
+        return PairedTest(p_value=math.nan, method=MCNEMAR, num_differing=0)
     difference = second - first
     if len(np.unique(prompts)) == len(prompts):
         num = int(np.count_nonzero(difference))
@@ -174,6 +178,11 @@ def holm(p_values: Sequence[float] | Float[np.ndarray, " test"]) -> Float[np.nda
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order])) if len(order) else []
     return adjusted
+
+
+def _phase(multiple: Int[np.ndarray, " frequency"], num_frequencies: int) -> Float[np.ndarray, " frequency"]:
+    """pi * multiple / num_frequencies within one turn, reduced in whole numbers: large angles would be rounded."""
+    return np.pi * (multiple % (2 * num_frequencies)) / num_frequencies
 
 
 def _sums_and_sizes(

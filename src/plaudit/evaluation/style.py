@@ -57,7 +57,7 @@ class StyleWeight:
     weight: float
     """Change of the log odds when the difference goes from 0 to 1: the completion has all of it, the other none."""
     low: float
-    """Lower end of its 95% interval."""
+    """Lower end of its 95% interval; NaN where there are too few prompts for one."""
     high: float
     """Upper end."""
 
@@ -135,7 +135,11 @@ def measure_style(
     if isinstance(fit, str):
         return StyleControl(matched=matched, controlled=no_estimate(fit, n=len(correctness)), weights=())
     low, high = fit.weights - fit.half_widths, fit.weights + fit.half_widths
-    interval = Interval(low=_sigmoid(low[0]), high=_sigmoid(high[0]), method="robust errors over prompts")
+    interval = (
+        Interval(low=_sigmoid(low[0]), high=_sigmoid(high[0]), method="robust errors over prompts")
+        if fit.reason is None
+        else Interval(low=np.nan, high=np.nan, method="none", reason=fit.reason)
+    )
     kept = [name for name, does in zip(names, varies, strict=True) if does]
     return StyleControl(
         matched=matched,

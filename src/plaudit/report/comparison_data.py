@@ -83,6 +83,7 @@ def comparison_data(
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     rewards: list[dict[str, list[float | None]]] = [{"better": [], "worse": []} for _ in models]
     subsets: dict[str, int] = {}
+    _tell_suites_apart(tables)
     for number, table in enumerate(tables):
         for row in table.rows[_evenly(len(table.rows), total, max_rows)]:
             _add_row(columns, rewards, subsets, row, number)
@@ -169,6 +170,16 @@ def _merge(merged: dict[str, dict[str, Any]], suite: StoredSuite, model: int) ->
         known["rewards"][model] = (_exact(row["reward_better"]), _exact(row["reward_worse"]))
         for text in ("prompt", "text_better", "text_worse"):
             known[text] = row[text] if known[text] is None else known[text]
+
+
+def _tell_suites_apart(tables: Sequence[_SuiteTable]) -> None:
+    """Number the copies of a comparison over all suites: a key is that of one row of the page."""
+    seen: Counter[str] = Counter()
+    for table in tables:
+        for row in table.rows:
+            key = row["key"].partition("~")[0]
+            seen[key] += 1
+            row["key"] = key if seen[key] == 1 else f"{key}~{seen[key]}"
 
 
 def _exact(reward: float) -> float:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from plaudit.report.scores import missing_data
+
 __all__ = ["INTERVALS", "Explanation", "explanations", "rows_sentences"]
 
 Explanation: TypeAlias = dict[str, Any]
 """``rules``: per suite the names and rules of its scores; ``facts``: per suite and model, names and values as text;
+``missing``: per suite the models whose data lack something, each with the names of scores and what they lack;
 ``rows``: sentences on the comparisons in the page; ``intervals``: on all intervals."""
 
 INTERVALS = (
@@ -40,6 +43,7 @@ def explanations(contents: Mapping[str, Any], rows: Mapping[str, Any]) -> Explan
             suite["name"]: {result["model"]: _facts(result) for result in suite["results"]}
             for suite in contents["suites"]
         },
+        "missing": {suite["name"]: _missing(suite) for suite in contents["suites"]},
         "rows": rows_sentences(rows),
         "intervals": INTERVALS,
     }
@@ -66,15 +70,16 @@ def rows_sentences(rows: Mapping[str, Any]) -> list[str]:
 def _rules(suite: Mapping[str, Any]) -> dict[str, str]:
     """The rule of each score that is no subset, and one for the subsets where theirs is the same."""
     scores = [score for result in suite["results"] for score in result["scores"]]
-    rules = {
-        score["name"]: " ".join(filter(None, (score["rule"], score.get("note"))))
-        for score in scores
-        if score["kind"] != "subset"
-    }
+    rules = {score["name"]: score["rule"] for score in scores if score["kind"] != "subset"}
     of_subsets = {score["name"]: score["rule"] for score in scores if score["kind"] == "subset"}
     if len(set(of_subsets.values())) == 1:
         return rules | {"each subset": next(iter(of_subsets.values()))}
     return rules | of_subsets
+
+
+def _missing(suite: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    found = {result["model"]: missing_data(result["scores"]) for result in suite["results"]}
+    return {model: lacks for model, lacks in found.items() if lacks}
 
 
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:

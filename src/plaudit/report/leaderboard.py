@@ -36,7 +36,8 @@ RULE = (
     "Each number is the score that its suite is known by, with its 95% interval. The best of a suite is marked. A "
     "model marked ≈ cannot be told from it: on the comparisons that both have, an exact paired test (McNemar's, or "
     "sign flips of whole prompts) gives p of at least 0.05 after Holm's correction over the models of the suite. The "
-    "mean rank is over the suites that all models have."
+    "mean rank is over the suites that all ranked models have whole. A model marked † was evaluated on a part of the "
+    "suite, or on other data than it: it is neither the best there nor in the mean rank."
 )
 """How the page is to be read."""
 
@@ -61,14 +62,16 @@ def leaderboard_contents(models: Sequence[ModelOutput], *, title: str | None = N
     columns = {
         name: _column([(m.name, m.suites[name]) for m in models if name in m.suites]) for name in suites
     }
-    shared = [name for name in suites if len(columns[name]) == len(models)]
-    ranks = {name: _ranks(columns[name]) for name in shared}
+    ranked, shared = _ranked(columns, [model.name for model in models])
+    ranks = {name: _ranks({model: columns[name][model] for model in ranked}) for name in shared}
     rows = [
         {
             "model": model.name,
             "path": model.evaluation.model,
             "created": model.evaluation.summary.get("created"),
-            "mean_rank": float(np.mean([ranks[name][model.name] for name in shared])) if shared else None,
+            "mean_rank": float(np.mean([ranks[name][model.name] for name in shared]))
+            if shared and model.name in ranked
+            else None,
             "scores": {name: columns[name][model.name] for name in suites if model.name in columns[name]},
         }
         for model in models
@@ -82,6 +85,15 @@ def leaderboard_contents(models: Sequence[ModelOutput], *, title: str | None = N
         "plaudit": version("plaudit"),
         "suites": suites,
         "suites_of_mean_rank": shared,
+        "headline_names": {
+            name: list(dict.fromkeys(score["name"] for score in columns[name].values())) for name in suites
+        },
+        "missing": [
+            {"model": model, "suite": name, "score": score["name"], "note": score["note"]}
+            for name in suites
+            for model, score in columns[name].items()
+            if score["note"]
+        ],
         "rule": RULE,
         "rows": rows,
     }
@@ -91,7 +103,10 @@ def leaderboard_contents(models: Sequence[ModelOutput], *, title: str | None = N
 def _column(entries: Sequence[tuple[str, StoredSuite]]) -> dict[str, dict[str, Any]]:
     """Headline scores of one suite by model, each with its ``standing`` and what it rests on."""
     column = {name: _score(suite.result) for name, suite in entries}
-    known = [name for name in column if column[name]["value"] is not None]
+    whole = [name for name in column if not column[name]["note"]]
+    for name in column if whole else ():
+        column[name] |= {} if name in whole else {"standing": "partial"}
+    known = [name for name in whole or column if column[name]["value"] is not None]
     if not known:
         return column
     best = max(known, key=lambda name: column[name]["value"])
@@ -111,7 +126,21 @@ def _column(entries: Sequence[tuple[str, StoredSuite]]) -> dict[str, dict[str, A
 def _score(result: Mapping[str, Any]) -> dict[str, Any]:
     headline = headline_of(result)
     keys = ("name", "value", "low", "high", "num_items")
-    return {key: headline[key] for key in keys} | {"standing": None, "p_value": None, "num_shared": None}
+    score = {key: headline[key] for key in keys} | {"note": headline.get("note")}
+    return score | {"standing": None, "p_value": None, "num_shared": None}
+
+
+def _ranked(
+    columns: Mapping[str, Mapping[str, Mapping[str, Any]]], models: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The models without a partial score, and the suites that all of them have.
+
+    A suite that no model has whole ranks nobody, and leaves nobody out.
+    """
+    wholes = [name for name, column in columns.items() if any(not s["note"] for s in column.values())]
+    partial = {model for name in wholes for model, score in columns[name].items() if score["note"]}
+    ranked = [model for model in models if model not in partial]
+    return ranked, [name for name in wholes if ranked and all(model in columns[name] for model in ranked)]
 
 
 def _test(winner: StoredSuite, other: StoredSuite) -> tuple[float, int]:

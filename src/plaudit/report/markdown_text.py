@@ -7,6 +7,7 @@ from typing import Any
 
 from plaudit.report.best_of_n import PICKS
 from plaudit.report.computing import INTERVALS
+from plaudit.report.scores import missing_data
 from plaudit.report.tables import Cell, Table, report_tables
 from plaudit.training.markdown import inline, pipe_table
 
@@ -19,7 +20,12 @@ def report_markdown(contents: Mapping[str, Any]) -> str:
     parts = [f"## {inline(contents['title'])}", _pipes(tables["headline"], "suite"), INTERVALS]
     for suite in contents["suites"]:
         name = suite["name"]
-        parts += [f"### {inline(name)}", _pipes(tables["scores"][name], "score"), _rules(suite)]
+        parts += [
+            f"### {inline(name)}",
+            _pipes(tables["scores"][name], "score"),
+            _missing(suite),
+            _rules(suite),
+        ]
         parts += [_pipes(tables["beside"][name], "beside the accuracy"), _data(suite)]
     for curve in contents["best_of_n"]:
         parts += [f"### Best of n: {inline(curve['name'])}", _best_of_n(curve)]
@@ -28,7 +34,8 @@ def report_markdown(contents: Mapping[str, Any]) -> str:
 
 
 def leaderboard_markdown(contents: Mapping[str, Any]) -> str:
-    """One row a model, one column a suite; the best is bold, ``≈`` marks what cannot be told from it."""
+    """One row a model, one column a suite; the best is bold, ``≈`` marks what cannot be told from it, ``†`` what
+    was measured on a part of the suite."""
     header = ["model", *map(inline, contents["suites"]), "mean rank"]
     rows = [
         [
@@ -39,7 +46,12 @@ def leaderboard_markdown(contents: Mapping[str, Any]) -> str:
         for row in contents["rows"]
     ]
     table = pipe_table(header, rows, right=range(1, len(header)))
-    return f"## {inline(contents['title'])}\n\n{table}\n\n{inline(contents['rule'])}\n"
+    missing = "\n".join(
+        f"- † {inline(lack['model'])} on {inline(lack['suite'])}, {inline(lack['score'])}: {inline(lack['note'])}"
+        for lack in contents["missing"]
+    )
+    parts = [f"## {inline(contents['title'])}", table, missing, inline(contents["rule"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _pipes(table: Table, first: str) -> str:
@@ -54,6 +66,7 @@ def _cell_text(cell: Cell | None) -> str:
     if cell is None:
         return "-"
     value = f"**{cell.value}**" if cell.is_best else cell.value
+    value += " †" if cell.note else ""
     return value + (f" ({cell.interval})" if cell.interval else "") + (f", n = {cell.n}" if cell.n else "")
 
 
@@ -61,6 +74,14 @@ def _rules(suite: Mapping[str, Any]) -> str:
     scores = [score for result in suite["results"] for score in result["scores"] if score["kind"] != "subset"]
     rules = dict.fromkeys((score["name"], score["rule"]) for score in scores)
     return "\n".join(f"- {inline(name)}: {inline(rule)}" for name, rule in rules)
+
+
+def _missing(suite: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"- † {inline(result['model'])}, {inline(names)}: {inline(note)}"
+        for result in suite["results"]
+        for names, note in missing_data(result["scores"])
+    )
 
 
 def _data(suite: Mapping[str, Any]) -> str:
@@ -100,4 +121,5 @@ def _standing(score: Mapping[str, Any] | None) -> str:
     text = f"{score['value']:.3f}"
     text = f"**{text}**" if score["standing"] == "best" else text
     ends = "" if score["low"] is None else f" ({score['low']:.3f} to {score['high']:.3f})"
-    return text + ends + (" ≈" if score["standing"] == "not told apart" else "")
+    mark = {"not told apart": " ≈", "partial": " †"}.get(score["standing"], "")
+    return text + ends + mark

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-__all__ = ["Score", "headline_of", "scores_of"]
+__all__ = ["Score", "headline_of", "missing_data", "scores_of"]
 
 Score: TypeAlias = dict[str, Any]
 """``name``, ``value``, ``low`` and ``high`` of the 95% interval, ``num_items``, ``kind`` (``average``, ``section``,
-``subset`` or ``diagnostic``) and ``rule``; numbers that are not defined are None."""
+``subset`` or ``diagnostic``), ``rule``, and of a suite's own scores ``note`` (what is missing from the data, or
+None); numbers that are not defined are None."""
 
 _TIE_RULE = {"zero": "equal rewards are wrong", "half": "equal rewards count half"}
 
@@ -42,6 +43,19 @@ def headline_of(results: Mapping[str, Any]) -> Score:
     scores = scores_of(results)
     name = (results.get("suite_scores") or {}).get("headline", "accuracy")
     return next(score for score in scores if score["name"] == name)
+
+
+def missing_data(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """What is missing from the data or odd about them, each once, with the names of the scores that it is said of.
+
+    >>> missing_data([{"name": "a", "note": "without x"}, {"name": "b", "note": "without x"}, {"name": "c"}])
+    [('a, b', 'without x')]
+    """
+    names: dict[str, list[str]] = {}
+    for score in scores:
+        if score.get("note"):
+            names.setdefault(score["note"], []).append(score["name"])
+    return [(", ".join(known), note) for note, known in names.items()]
 
 
 def _score(name: str, estimate: Mapping[str, Any], kind: str, rule: str) -> Score:

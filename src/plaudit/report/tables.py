@@ -23,7 +23,9 @@ class Cell:
     n: str = ""
     """What it was computed from, or nothing."""
     is_best: bool = False
-    """Whether it is the highest of its row."""
+    """Whether it is the highest of its row, of those on whole data where there are any."""
+    note: str = ""
+    """What is missing from its data, or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +100,8 @@ _BESIDE = (
     ("accuracy, better is shorter", "length.accuracy_better_shorter"),
     ("reward ~ length, Pearson", "length.pearson"),
     ("reward ~ length, Spearman", "length.spearman"),
+    ("accuracy at equal length, matched", "style.matched"),
+    ("accuracy at equal style, regression", "style.controlled"),
     ("log loss", "calibration.log_loss"),
     ("Brier score", "calibration.brier_score"),
     ("expected calibration error", "calibration.expected_calibration_error"),
@@ -141,16 +145,19 @@ def _as_estimate(value: Any) -> Estimate:
 
 
 def _cells(estimates: Sequence[Estimate | None]) -> tuple[Cell | None, ...]:
-    known = [e["value"] for e in estimates if e is not None and e["value"] is not None]
-    best = max(known) if len(known) > 1 else None
+    known = [e for e in estimates if e is not None and e["value"] is not None]
+    whole = [e for e in known if not e.get("note")] or known
+    best = max(e["value"] for e in whole) if len(known) > 1 else None
     return tuple(
-        None if e is None else _cell(e, is_best=e["value"] is not None and e["value"] == best)
-        for e in estimates
+        None if e is None else _cell(e, is_best=e in whole and e["value"] == best) for e in estimates
     )
 
 
 def _cell(estimate: Estimate, *, is_best: bool = False) -> Cell:
-    ends = estimate.get("interval") or estimate
+    found = estimate.get(
+        "interval"
+    )  # a suite's score has the name of the method there, and its ends beside it
+    ends = found if isinstance(found, Mapping) else estimate
     low, high = ends.get("low"), ends.get("high")
     n = estimate.get("num_items", estimate.get("n"))
     return Cell(
@@ -158,4 +165,5 @@ def _cell(estimate: Estimate, *, is_best: bool = False) -> Cell:
         interval="" if low is None or high is None else f"{low:.3f} to {high:.3f}",
         n=format_count(n),
         is_best=is_best,
+        note=estimate.get("note") or "",
     )

@@ -204,3 +204,12 @@ def test_an_unknown_suite_lists_the_known():
 def test_a_path_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(PlauditError, match=r"no such file or folder"):
         read("rewardbench", tmp_path / "absent.jsonl")
+
+
+def test_the_name_that_all_parts_share_tells_no_part(tmp_path: Path):
+    """A file of all rows is often called like the data set: its rows say what they are."""
+    path = write(tmp_path / "judgebench.jsonl", ROWS["judgebench"])
+    assert [group.subset for group in read("judgebench", path)] == ["gpt/knowledge", "claude/math"]
+    rows = [{**ROWS["prior-sets"][0], "subset": name} for name in ("shp", "summarize")]
+    path = write(tmp_path / "preference-test-sets.jsonl", rows)
+    assert [group.subset for group in read("prior-sets", path)] == ["shp", "summarize"]

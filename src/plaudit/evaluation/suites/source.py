@@ -49,12 +49,13 @@ class SuitePart:
     split: str | None
     """Its split there; None for a repository of plain files, which are downloaded as they are."""
     aliases: tuple[str, ...] = ()
-    """Names of files or folders that mean this part, besides ``name`` and the end of ``hub_id``."""
+    """Names of files or folders that mean this part, besides ``name``; the end of ``hub_id`` means it, too,
+    where no other part of the suite has the same."""
 
     @property
-    def names(self) -> frozenset[str]:
-        """What a file or folder of this part may be called, in lower case."""
-        return frozenset(n.casefold() for n in (self.name, self.hub_id.rpartition("/")[2], *self.aliases))
+    def hub_name(self) -> str:
+        """The end of ``hub_id``, in lower case."""
+        return self.hub_id.rpartition("/")[2].casefold()
 
 
 @runtime_checkable
@@ -153,7 +154,8 @@ def _own_parts(suite: RowReader) -> tuple[_Named, tuple[str, ...]]:
 
 def _renamed(parts: Sequence[SuitePart], hub_id: str, split: str | None) -> list[SuitePart]:
     """The suite's parts in another data set of the hub."""
-    same = [part for part in parts if hub_id.rpartition("/")[2].casefold() in part.names] or list(parts)
+    named = [part for part in parts if hub_id.rpartition("/")[2].casefold() in _names_of(part, parts)]
+    same = named or list(parts)
     if split is not None:
         same = [part for part in same if split in (part.name, part.split)] or [
             SuitePart(name="", hub_id=hub_id, split=split)
@@ -224,7 +226,15 @@ def _words(path: Path) -> tuple[str, ...]:
 
 
 def _part_of(parts: Sequence[SuitePart], words: Sequence[str]) -> str | None:
-    return next((part.name for word in words for part in parts if word in part.names), None)
+    names = {part.name: _names_of(part, parts) for part in parts}
+    return next((name for word in words for name, known in names.items() if word in known), None)
+
+
+def _names_of(part: SuitePart, parts: Sequence[SuitePart]) -> frozenset[str]:
+    """What a file or folder of a part may be called, in lower case. A name that all parts share tells none."""
+    shares = [other.hub_name for other in parts].count(part.hub_name) > 1
+    own = () if shares else (part.hub_name,)
+    return frozenset([name.casefold() for name in (part.name, *part.aliases)]).union(own)
 
 
 def _check_no_other_split(

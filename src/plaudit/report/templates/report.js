@@ -91,6 +91,7 @@
     const given = new URLSearchParams(location.hash.slice(1));
     const read = { ...controls, row: "", page: "1" };
     for (const name of Object.keys(read)) if (given.has(name)) read[name] = given.get(name);
+    if (!/^\d+$/.test(read.model) || !columns.rewards[Number(read.model)]) read.model = controls.model; // a link may name a model that is not here
     return read;
   }
 
@@ -177,6 +178,7 @@
       say(`searching, ${Math.round((100 * first) / blocks.length)} %`);
       await new Promise((resume) => setTimeout(resume));
     }
+    if (number !== searchNumber) return undefined; // one began in the last pause
     return found;
   }
 
@@ -389,7 +391,7 @@
       const control = byId(`filter-${name}`);
       if (control !== document.activeElement || name !== "q") control.value = state[name];
     }
-    if (before.suite !== state.suite || before === null) offerSubsets();
+    if (before.suite !== state.suite) offerSubsets();
     if (before.q !== state.q || (state.q && matches === null)) {
       const found = await search(state.q);
       if (found === undefined) return;
