@@ -195,3 +195,10 @@ def test_several_models_are_scored_and_evaluated_as_one(
     assert done.status == 0 and "nothing to combine" in done.err
     done = plaudit("eval", reward_model, "--data", data, "--combine", "median")
     assert done.status == 2 and "mean, min, uwo" in done.err
+
+
+def test_several_models_are_evaluated_as_one_only_where_it_is_said_how(
+    plaudit: Run, reward_model: Path, data: Path
+):
+    done = plaudit("eval", reward_model, reward_model, "--data", data)
+    assert done.status == 2 and "--combine mean" in done.err

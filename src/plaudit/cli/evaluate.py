@@ -88,11 +88,18 @@ def evaluate(
     with interruptible("Nothing was written; give the same command again."):
         from plaudit.cli.loading import load_scorers
         from plaudit.cli.reading import ReadOptions, parse_columns, read_sources
+        from plaudit.errors import PlauditError
         from plaudit.evaluation import evaluate as run_evaluation
         from plaudit.preferences.holdout import first_groups
         from plaudit.scoring import EnsembleScorer
         from plaudit.tokens import LengthLimits
 
+        if len(models) > 1 and combine is None:
+            raise PlauditError(
+                f"{len(models)} models, and it is not said how they are one",
+                where="--combine",
+                fix="Give --combine mean, min or uwo; or evaluate one after the other.",
+            )
         limits = LengthLimits(max_length=max_length, on_overlength=on_overlength)
         options = ReadOptions(
             transcripts=transcripts,
