@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
@@ -195,3 +196,34 @@ def test_several_models_are_scored_and_evaluated_as_one(
     assert done.status == 0 and "nothing to combine" in done.err
     done = plaudit("eval", reward_model, "--data", data, "--combine", "median")
     assert done.status == 2 and "mean, min, uwo" in done.err
+
+
+def test_several_models_are_evaluated_as_one_only_where_it_is_said_how(
+    plaudit: Run, reward_model: Path, data: Path
+):
+    done = plaudit("eval", reward_model, reward_model, "--data", data)
+    assert done.status == 2 and "--combine mean" in done.err
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_a_calibrated_copy_of_an_adapter_finds_its_base(
+    plaudit: Run, reward_model: Path, data: Path, tmp_path: Path
+):
+    base = copy_of(reward_model, tmp_path / "models" / "base")
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="SEQ_CLS")
+    folder = tmp_path / "models" / "adapter"
+    get_peft_model(model, config).save_pretrained(str(folder))
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    described = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(
+        json.dumps(described | {"base_model_name_or_path": "../base"})
+    )
+    out = tmp_path / "elsewhere" / "deep" / "out"
+    done = plaudit("calibrate", folder, "--data", data, "--limit", "8", "--output-dir", out, "--quiet")
+    assert done.status == 0, done.err
+    written = json.loads((out / "adapter_config.json").read_text())
+    assert Path(written["base_model_name_or_path"]) == base
+    (out / "in.jsonl").write_text(json.dumps({"prompt": "the cat?", "completions": [" ran"]}))
+    done = plaudit("score", out, "--input", out / "in.jsonl", "--output", out / "out.jsonl")
+    assert done.status == 0, done.err

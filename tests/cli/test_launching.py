@@ -98,7 +98,7 @@ def test_accelerate_launch(base: Path, pairs: Path, tmp_path: Path) -> None:
 def test_torchrun_on_two_nodes_of_slurm(base: Path, pairs: Path, tmp_path: Path) -> None:
     """SLURM's own programs are stand-ins: two nodes, which are this machine."""
     for name, text in (
-        ("scontrol", "echo 127.0.0.1\necho another-node\n"),
+        ("scontrol", "echo 127.0.0.1\nfor _ in {1..9999}; do echo another-node; done\n"),
         ("srun", 'shift\n"$@" & first=$!\n"$@"\nwait $first\n'),
     ):
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\nset -e\n{text}")
@@ -181,3 +181,14 @@ def test_an_engine_in_one_process_leaves_nothing_that_looks_like_a_launcher(
     prepare_environment("fsdp2", use_cpu=True)
     assert os.environ["LOCAL_RANK"] == "0"
     assert num_to_launch(2) == 2, "a command that a script or notebook starts later"
+
+
+def test_a_signal_before_there_is_a_process_to_pass_it_to_is_not_lost() -> None:
+    code = (
+        "import os, signal\n"
+        "from plaudit.cli.launching import _passing_signals_on\n"
+        "with _passing_signals_on():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    status, err = finish(start([sys.executable, "-c", code]))
+    assert status == 143, err

@@ -287,3 +287,25 @@ def test_large_tensors_are_averaged_block_by_block(
     assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (
         tmp_path / "blocks" / "model.safetensors"
     ).read_bytes()
+
+
+def test_the_merged_config_has_what_plain_readers_need(models: list[Path], tmp_path: Path):
+    copies = []
+    for index, model in enumerate(models[:2]):
+        copies.append(Path(shutil.copytree(model, tmp_path / str(index))))
+        config = json.loads((copies[-1] / "config.json").read_text())
+        for name in ("problem_type", "num_labels", "id2label", "label2id"):
+            config.pop(name, None)
+        config["id2label"], config["label2id"] = {"0": "LABEL_0"}, {"LABEL_0": 0}
+        config["pad_token_id"] = config["eos_token_id"]
+        (copies[-1] / "config.json").write_text(json.dumps(config))
+    average_reward_models(copies, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["num_labels"] == 1 and config["problem_type"] == "regression"
+    assert config["pad_token_id"] == AutoTokenizer.from_pretrained(models[0]).pad_token_id
+    assert config["pad_token_id"] != config["eos_token_id"]
+
+
+def test_tensors_that_agree_are_not_called_kept_where_they_were_cast(models: list[Path], tmp_path: Path):
+    report = average_reward_models([models[0]] * 2, tmp_path / "out", dtype=torch.bfloat16)
+    assert "byte for byte" not in report.summary()[1] and "they were cast" in report.summary()[1]

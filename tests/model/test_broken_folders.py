@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoModelForTokenClassification
 
 from plaudit import Scorer
 from plaudit.errors import PlauditError
@@ -43,6 +44,7 @@ class Broken:
     """A folder, how it is broken, and what has to be said."""
 
     format: str = "sequence classification"
+    family: str = "llama"
     damage: Callable[[Path], object]
     says: str
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +83,10 @@ def with_code(name: str, *removed: str) -> Any:
     return damage
 
 
+def index(content: str) -> Any:
+    return lambda path: (path / "pytorch_model.bin.index.json").write_text(content)
+
+
 def wrong(file: str, **values: Any) -> Any:
     def damage(path: Path) -> None:
         content = json.loads((path / file).read_text())
@@ -91,6 +97,16 @@ def wrong(file: str, **values: Any) -> Any:
 
 def two_outputs(path: Path) -> None:
     build_model("llama", num_labels=2).save_pretrained(path)
+
+
+def token_classifier(family: str) -> Any:
+    """A whole model of another class in its place."""
+
+    def damage(path: Path) -> None:
+        config = build_model(family).config
+        AutoModelForTokenClassification.from_config(config).save_pretrained(path)
+
+    return damage
 
 
 def value_head_file(weight: Tensor, bias: Tensor) -> Any:
@@ -135,6 +151,47 @@ BROKEN: dict[str, Broken] = {
         format="sharded pickles",
         damage=lambda p: (p / "pytorch_model.bin.index.json").write_text("{}"),
         says="not an index of weight files",
+    ),
+    "index of numbers": Broken(
+        format="sharded pickles",
+        damage=index('{"weight_map": {"a": 1}}'),
+        says="not an index of weight files",
+    ),
+    "index of nothing": Broken(
+        format="sharded pickles", damage=index('{"weight_map": null}'), says="not an index of weight files"
+    ),
+    "index is a list": Broken(
+        format="sharded pickles", damage=index("[]"), says="not an index of weight files"
+    ),
+    "index that leaves its folder": Broken(
+        format="sharded pickles",
+        damage=index('{"weight_map": {"score.weight": "../model/pytorch_model-00001-of-00002.bin"}}'),
+        says=r"not an index of weight files .*\.\./model/pytorch_model-00001",
+    ),
+    "a pickle with numbers for names": Broken(
+        format="value head, pickled",
+        damage=lambda p: torch.save({0: torch.zeros(1, 48)}, p / "value_head.bin"),
+        says=r"value_head\.bin: .*not tensors by name",
+    ),
+    "an encoder without its pooler": Broken(
+        family="deberta-v2",
+        damage=without("pooler.dense.weight"),
+        says=r"1 weights of the model are not in its files: pooler\.dense\.weight",
+    ),
+    "an encoder without its pooler, a fresh head allowed": Broken(
+        family="deberta-v2",
+        damage=without("pooler.dense.weight"),
+        kwargs={"allow_fresh_head": True},
+        says=r"1 weights of the model are not in its files: pooler\.dense\.weight",
+    ),
+    "a token classifier that is an encoder": Broken(
+        damage=token_classifier("deberta-v2"),
+        says="DebertaV2ForSequenceClassification pools in its own way",
+    ),
+    "a token classifier with a pooler inside": Broken(
+        damage=token_classifier("bert"),
+        kwargs={"allow_fresh_head": True},
+        says="BertForSequenceClassification pools in its own way",
     ),
     "code in the weights": Broken(
         damage=with_code("pytorch_model.bin", "model.safetensors"), says=r"holds code \(posix\.system\)"
@@ -244,7 +301,7 @@ BROKEN: dict[str, Broken] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_folder_is_an_error_of_its_own_with_a_remedy(name: str, tmp_path: Path) -> None:
     broken = BROKEN[name]
-    built = FORMATS[broken.format](tmp_path / "model", "llama")
+    built = FORMATS[broken.format](tmp_path / "model", broken.family)
     broken.damage(built.path)
     with pytest.raises(PlauditError, match=broken.says) as caught:
         load_reward_model(built.path, **broken.kwargs)

@@ -25,6 +25,7 @@ from stand_ins.conversions import (
     transformers_rewards,
     write_base,
 )
+from stand_ins.models import build_model
 
 TARGETS = tuple(READERS)
 HEADS = ("score.", "v_head.", "lm_head.", "embed_out.")
@@ -305,3 +306,151 @@ def test_a_folder_with_something_in_it_is_left_alone(
     with pytest.raises(PlauditError, match="is there already"):
         convert_checkpoint(sources["llama", "value-head"], tmp_path / "new", to="openrlhf")
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["note.txt"]
+
+
+# What was wrong once ------------------------------------------------------------------------------------------
+
+
+def with_tensors(given: Path, folder: Path, tensors: dict[str, torch.Tensor], **config: Any) -> Path:
+    """A copy with other tensors and settings."""
+    shutil.copytree(given, folder)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config_of(given) | config))
+    return folder
+
+
+def test_code_of_the_folder_never_runs_whatever_is_answered(
+    sources: dict[tuple[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "given"
+    shutil.copytree(sources["llama", "sequence-classification"], given)
+    mark = tmp_path / "ran"
+    (given / "evil.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\nfrom transformers import LlamaConfig\n"
+        "class EvilConfig(LlamaConfig):\n    model_type = 'evil'\n"
+    )
+    auto_map = {"AutoConfig": "evil.EvilConfig"}
+    (given / "config.json").write_text(
+        json.dumps(config_of(given) | {"model_type": "evil", "auto_map": auto_map})
+    )
+    for name in ("tokenizer_config.json",):  # a tokenizer needs no code of the folder
+        assert "auto_map" not in json.loads((given / name).read_text())
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(PlauditError, match="evil"):
+        convert_checkpoint(given, tmp_path / "new", to="openrlhf", prove=False)
+    assert not mark.exists() and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("prove", [True, False])
+def test_the_shift_of_a_cast_is_the_bias_before_the_cast(
+    prove: bool, sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    shutil.copytree(sources["llama", "value-head"], given)
+    head = load_file(given / "value_head.safetensors")
+    head["v_head.summary.bias"] = torch.tensor([100.3])  # 100.5 in bfloat16
+    save_file(head, given / "value_head.safetensors", metadata={"format": "pt"})
+    done = convert_checkpoint(
+        given, tmp_path / "new", to="sequence-classification", dtype=torch.bfloat16, prove=prove
+    )
+    assert done.shift == pytest.approx(-100.3, abs=1e-5)
+    assert any("+100.3" in note for note in done.notes)
+    moved = transformers_rewards(tmp_path / "new") - llama_factory_rewards(given)
+    assert float((moved + 100.3).abs().max()) < 0.15  # the cast of the backbone
+    if done.proof is not None:
+        assert done.proof.rounding < 0.15  # not the bias's own 0.2
+        assert done.proof.tolerance < 1e-4  # of rewards near 1, not near 100
+
+
+def test_a_kept_bias_is_cast_with_the_weights(sources: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    shutil.copytree(sources["llama", "value-head"], given)
+    head = load_file(given / "value_head.safetensors")
+    head["v_head.summary.bias"] = torch.tensor([100.3])
+    save_file(head, given / "value_head.safetensors", metadata={"format": "pt"})
+    done = convert_checkpoint(given, tmp_path / "new", to="value-head", dtype=torch.bfloat16)
+    assert done.shift == 0.0 and done.proof is not None and done.proof.holds
+    written = load_file(tmp_path / "new" / "value_head.safetensors")["v_head.summary.bias"]
+    assert written.dtype == torch.bfloat16 and written.tolist() == [100.5]
+
+
+@pytest.mark.parametrize("case", ["layer", "narrow embedding", "wide head"])
+def test_an_incomplete_or_misfit_source_is_an_error_without_a_proof_too(
+    case: str, sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    source = sources["llama", "sequence-classification"]
+    tensors = all_tensors(source)
+    if case == "layer":
+        tensors = {name: t for name, t in tensors.items() if not name.startswith("model.layers.1.mlp.")}
+        said = "3 tensors of the model are not in its files: model.layers.1.mlp"
+    elif case == "narrow embedding":
+        tensors["model.norm.weight"] = torch.ones(24)
+        said = "model.norm.weight has the shape [24], by the config [32]"
+    else:
+        tensors["score.weight"] = torch.ones(1, 40)
+        said = "the head reads 40 numbers, and the model's hidden size is 32"
+    given = with_tensors(source, tmp_path / "given", tensors)
+    with pytest.raises(PlauditError, match=re.escape(said)):
+        convert_checkpoint(given, tmp_path / "new", to="value-head", prove=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_named_head_of_an_encoder_that_its_class_lacks_is_an_error(tmp_path: Path) -> None:
+    build_model("bert").save_pretrained(tmp_path / "bert")
+    tensors = all_tensors(tmp_path / "bert") | {"rm.weight": torch.ones(1, 48)}
+    given = with_tensors(tmp_path / "bert", tmp_path / "given", tensors)
+    with pytest.raises(PlauditError, match=re.escape("has no place for rm.weight")):
+        convert_checkpoint(given, tmp_path / "new", to="sequence-classification", head_key="rm", prove=False)
+    done = convert_checkpoint(tmp_path / "bert", tmp_path / "new", to="sequence-classification")
+    assert done.proof is not None and done.proof.holds
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "deberta-v2", "modernbert"])
+def test_classes_whose_tensors_transformers_renames_or_fuses_are_complete(
+    family: str, tmp_path: Path
+) -> None:
+    build_model(family).save_pretrained(tmp_path / "given")
+    done = convert_checkpoint(tmp_path / "given", tmp_path / "new", to="sequence-classification")
+    assert done.proof is not None and done.proof.holds
+    lost = {name: t for name, t in all_tensors(tmp_path / "given").items() if ".1." not in name}
+    given = with_tensors(tmp_path / "given", tmp_path / "half", lost)
+    with pytest.raises(PlauditError, match="are not in its files"):
+        convert_checkpoint(given, tmp_path / "other", to="sequence-classification", prove=False)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_attributes_of_a_model_in_sixteen_bits_are_added_up_in_float32(
+    dtype: torch.dtype | None, sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    source = sources["llama", "sequence-classification"]
+    stored = torch.float32 if dtype is not None else torch.bfloat16
+    tensors = {name: tensor.to(stored) for name, tensor in all_tensors(source).items()}
+    head = torch.randn((3, 32), generator=torch.Generator().manual_seed(3)).to(stored)
+    given = with_tensors(
+        source,
+        tmp_path / "given",
+        tensors | {"score.weight": head},
+        id2label={"0": "a", "1": "b", "2": "c"},
+        label2id={"a": 0, "b": 1, "c": 2},
+        reward_weights=[0.3, 0.7, -0.21],
+        dtype=str(stored).removeprefix("torch."),
+    )
+    done = convert_checkpoint(given, tmp_path / "new", to="openrlhf", dtype=dtype)
+    assert done.proof is not None and done.proof.holds
+    written = all_tensors(tmp_path / "new")["score.weight"]
+    expected = (torch.tensor([0.3, 0.7, -0.21], dtype=torch.float64) @ head.double()).float()
+    assert written.dtype == torch.float32 and torch.equal(written[0], expected)
+
+
+def test_mean_and_deviation_of_openrlhf_fill_a_record_that_lacks_them(
+    sources: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    given = tmp_path / "given"
+    shutil.copytree(sources["llama", "openrlhf"], given)
+    convert_checkpoint(given, tmp_path / "first", to="sequence-classification", prove=False)
+    record = json.loads((tmp_path / "first" / "plaudit.json").read_text())
+    record |= {"reward_mean": None, "reward_std": None, "max_length": 77}
+    (given / "plaudit.json").write_text(json.dumps(record))
+    convert_checkpoint(given, tmp_path / "new", to="sequence-classification", prove=False)
+    written = json.loads((tmp_path / "new" / "plaudit.json").read_text())
+    assert (written["reward_mean"], written["reward_std"], written["max_length"]) == (0.25, 2.0, 77)

@@ -13,7 +13,7 @@ import torch
 from peft import AutoPeftModelForSequenceClassification, LoHaConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from plaudit.errors import PlauditError
 from plaudit.model.convert import convert_checkpoint
@@ -27,7 +27,10 @@ from stand_ins.conversions import (
     openrlhf_rewards,
     transformers_rewards,
     write_base,
+    write_one_file,
 )
+from stand_ins.models import build_model
+from stand_ins.tokenizers import CHATML_TEMPLATE, build_tokenizer
 
 # peft reads a property that transformers 5.23 renames.
 pytestmark = [
@@ -202,3 +205,104 @@ def test_an_adapter_has_to_be_merged_for_a_whole_model(bases: dict[str, Path], t
     with pytest.raises(PlauditError, match="neither a local folder"):
         convert_checkpoint(given, tmp_path / "new", to="openrlhf", merge_adapter=True)
     assert not (tmp_path / "new").exists()
+
+
+def write_resized_adapter(base: Path, folder: Path, *, num_rows: int, config: Any) -> Path:
+    """peft over a causal model whose vocabulary was resized first: embedding and language-model head saved whole."""
+    config.task_type = "CAUSAL_LM"
+    model = AutoModelForCausalLM.from_pretrained(base)
+    torch.manual_seed(6)
+    model.resize_token_embeddings(num_rows, mean_resizing=False)
+    model = get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0.0, 0.2)
+    model.save_pretrained(str(folder))
+    weight, bias = head_of_base(base)
+    save_file(
+        {"v_head.summary.weight": weight, "v_head.summary.bias": bias}, folder / "value_head.safetensors"
+    )
+    return folder
+
+
+@pytest.mark.parametrize("saved", [["embed_tokens", "lm_head"], ["embed_tokens"]])
+@pytest.mark.parametrize("way", ["by layer", "in memory"])
+def test_a_merged_model_of_a_resized_vocabulary_has_a_language_head_as_tall_as_its_embedding(
+    saved: list[str], way: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = len(all_tensors(bases["llama"])["lm_head.weight"]) + 3
+    patterns = {} if way == "by layer" else {"init_lora_weights": "pissa"}
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=saved, **patterns)
+    given = write_resized_adapter(bases["llama"], tmp_path / "given", num_rows=rows, config=config)
+    if "lm_head" not in saved:  # peft saves it beside a resized embedding in any case, other tools do not
+        tensors = load_file(given / "adapter_model.safetensors")
+        del tensors["base_model.model.lm_head.weight"]
+        save_file(tensors, given / "adapter_model.safetensors", metadata={"format": "pt"})
+    convert_checkpoint(given, tmp_path / "new", to="value-head", merge_adapter=True, prove=False)
+    assert llama_factory_rewards(tmp_path / "new").isfinite().all()  # loads without a missing key
+    head = all_tensors(tmp_path / "new")["lm_head.weight"]
+    if "lm_head" in saved:
+        trained = load_file(given / "adapter_model.safetensors")["base_model.model.lm_head.weight"]
+        assert torch.equal(head, trained)
+    else:
+        assert torch.equal(head[:-3], all_tensors(bases["llama"])["lm_head.weight"]) and not head[-3:].any()
+
+
+def test_a_merge_in_memory_says_the_dtype_that_was_written(tmp_path: Path) -> None:
+    base = write_base("llama", tmp_path / "base", dtype=torch.bfloat16)
+    given = write_value_head_adapter(base, tmp_path / "given", CONFIGS["pissa"](targets_of("llama")))
+    convert_checkpoint(given, tmp_path / "new", to="sequence-classification", merge_adapter=True, prove=False)
+    tensors = all_tensors(tmp_path / "new")
+    assert {tensor.dtype for name, tensor in tensors.items() if name != "score.weight"} == {torch.bfloat16}
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert torch.equal(tensors["score.weight"], head_of_base(base)[0])  # float32, as the adapter has it
+
+
+def test_a_merge_in_memory_finds_the_language_head_of_one_state_dict(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    given = write_value_head_adapter(
+        bases["llama"], tmp_path / "given", CONFIGS["pissa"](targets_of("llama"))
+    )
+    one_file = write_one_file(bases["llama"], tmp_path / "one")
+    config = json.loads((given / "adapter_config.json").read_text())
+    (given / "adapter_config.json").write_text(
+        json.dumps(config | {"base_model_name_or_path": str(one_file)})
+    )
+    convert_checkpoint(given, tmp_path / "new", to="value-head", merge_adapter=True, prove=False)
+    assert torch.equal(
+        all_tensors(tmp_path / "new")["lm_head.weight"], all_tensors(bases["llama"])["lm_head.weight"]
+    )
+
+
+@pytest.mark.parametrize("to", ["adapter", "value-head"])
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_adapter_of_an_encoder_is_refused_where_the_format_cannot_say_its_head(
+    to: str, merge: bool, tmp_path: Path
+) -> None:
+    build_model("bert").save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    adapted = get_peft_model(base, LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
+    adapted.save_pretrained(str(tmp_path / "given"))
+    with pytest.raises(PlauditError, match=r"pools in a way of its own|cannot be merged and stay"):
+        convert_checkpoint(tmp_path / "given", tmp_path / "new", to=to, merge_adapter=merge, prove=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_pad_token_that_was_added_is_within_the_vocabulary_of_an_adapters_config(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    tokenizer = build_tokenizer(chat_template=CHATML_TEMPLATE, pad="</s>")
+    rows = len(tokenizer)
+    model = AutoModelForCausalLM.from_pretrained(bases["llama"])
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    model.save_pretrained(tmp_path / "base")
+    given = write_value_head_adapter(
+        tmp_path / "base", tmp_path / "given", CONFIGS["plain"](targets_of("llama"))
+    )
+    tokenizer.save_pretrained(given)
+    done = convert_checkpoint(given, tmp_path / "new", to="adapter")
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert config["pad_token_id"] == rows and config["vocab_size"] == rows + 1
+    assert any("no row in the base" in note for note in done.notes)

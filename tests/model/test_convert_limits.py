@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from plaudit.model.convert import convert_checkpoint
 from stand_ins.conversions import all_tensors, write_base, write_sequence_classification, write_value_head
@@ -103,10 +104,13 @@ def test_the_folder_of_a_conversion_that_still_runs_is_not_removed(source: Path,
 def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     base = write_base("llama", tmp_path / "base")
     source = write_sequence_classification(base, tmp_path / "source")
-    config = json.loads((source / "config.json").read_text()) | {"vocab_size": 200_000, "hidden_size": 256}
+    config = json.loads((source / "config.json").read_text())
+    config |= {"vocab_size": 200_000, "hidden_size": 256, "intermediate_size": 64 * MIB // 1024}
+    config |= {"num_hidden_layers": 1, "head_dim": 64, "layer_types": None}
     (source / "config.json").write_text(json.dumps(config))
-    tensors = {f"model.layers.{i}.mlp.up_proj.weight": torch.ones(64 * MIB // 1024, 256) for i in range(2)}
-    tensors |= {"model.embed_tokens.weight": torch.ones(200_000, 256), "score.weight": torch.ones(1, 256)}
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(source))
+    tensors = {name: torch.ones(value.shape) for name, value in model.named_parameters()}
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     size = sum(tensor.nbytes for tensor in tensors.values())
     del tensors

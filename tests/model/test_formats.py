@@ -8,22 +8,34 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from plaudit.errors import PlauditError
 from plaudit.model import load_reward_model, save_reward_model
 from plaudit.model.checkpoint import inspect_checkpoint
+from plaudit.model.hub_files import local_folder
 from plaudit.model.inference import rewards_of_sequences
+from plaudit.model.inspection import inspect_model
 from plaudit.model.tensor_files import TensorFiles
 from stand_ins.adapters import SEQUENCES
 from stand_ins.folders import write_causal_model
-from stand_ins.formats import ENCODER_FORMATS, FORMATS, Built, draw_head, edit_config, sequence_classification
+from stand_ins.formats import (
+    ENCODER_FORMATS,
+    FORMATS,
+    Built,
+    draw_head,
+    edit_config,
+    edit_tensors,
+    sequence_classification,
+)
 from stand_ins.tokenizers import CHATML_TEMPLATE, build_tokenizer
 
 # peft reads a property that transformers 5.23 renames.
@@ -40,6 +52,10 @@ def rewards(path: Path, **kwargs: object) -> list[float]:
 
 def expected(built: Built) -> list[float]:
     return [built.reward(sequence) for sequence in ENDS]
+
+
+def without(*names: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    return lambda tensors: {name: tensor for name, tensor in tensors.items() if name not in names}
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "mistral", "gpt_neox"])
@@ -65,6 +81,39 @@ def test_an_encoder_keeps_its_pooler_and_head(family: str, tmp_path: Path) -> No
     built = sequence_classification(tmp_path / "model", family)
     assert inspect_checkpoint(built.path).head_weight_key == "classifier.weight"
     assert rewards(built.path) == pytest.approx(expected(built), abs=1e-5)
+
+
+@pytest.mark.parametrize("allow_fresh_head", [False, True])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_an_encoders_head_without_its_bias_is_kept_with_a_bias_of_zero(
+    family: str, allow_fresh_head: bool, tmp_path: Path
+) -> None:
+    built = sequence_classification(tmp_path / "model", family)
+    bias = float(load_file(built.path / "model.safetensors")["classifier.bias"])
+    edit_tensors(built.path / "model.safetensors", without("classifier.bias"))
+    loaded = load_reward_model(built.path, allow_fresh_head=allow_fresh_head)
+    assert not loaded.has_fresh_head
+    assert "classifier.bias is not in the files and counts as 0" in loaded.origin
+    given = rewards_of_sequences(loaded.model, ENDS).rewards
+    assert given.tolist() == pytest.approx([reward - bias for reward in expected(built)], abs=1e-5)
+
+
+def test_an_encoders_head_under_an_unusual_name_is_placed(tmp_path: Path) -> None:
+    built = sequence_classification(tmp_path / "model", "deberta-v2")
+    edit_tensors(
+        built.path / "model.safetensors",
+        lambda tensors: {name.replace("classifier.", "reward.out."): t for name, t in tensors.items()},
+    )
+    assert rewards(built.path, head_key="reward.out") == pytest.approx(expected(built), abs=1e-5)
+
+
+def test_an_encoder_without_head_and_pooler_gets_both_where_a_fresh_head_is_allowed(tmp_path: Path) -> None:
+    built = sequence_classification(tmp_path / "model", "deberta-v2")
+    edit_tensors(
+        built.path / "model.safetensors",
+        without("classifier.weight", "classifier.bias", "pooler.dense.weight", "pooler.dense.bias"),
+    )
+    assert load_reward_model(built.path, allow_fresh_head=True).has_fresh_head
 
 
 @pytest.mark.parametrize("name", ["value head", "OpenRLHF, own prefix", "token classification", "adapter"])
@@ -98,6 +147,51 @@ def test_an_unusual_head_is_read_by_its_name(tmp_path: Path) -> None:
     assert rewards(built.path, head_key="reward.out.weight") == pytest.approx(shifted, abs=1e-5)
 
 
+def hide_head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The head under a name that nobody knows."""
+    return {name.replace("score.", "reward.out."): tensor for name, tensor in tensors.items()}
+
+
+def adapter_on_an_unusual_head(tmp_path: Path) -> tuple[Path, Built]:
+    """An adapter of peft without a head, on a base whose head has an unusual name."""
+    from peft import LoraConfig, get_peft_model
+
+    built = FORMATS["sequence classification"](tmp_path / "base", "llama")
+    plain = AutoModelForSequenceClassification.from_pretrained(built.path)
+    edit_tensors(built.path / "model.safetensors", hide_head)
+    config = LoraConfig(r=4, target_modules=["q_proj"], base_model_name_or_path=str(built.path))
+    get_peft_model(plain, config).save_pretrained(tmp_path / "adapter")  # untrained, it changes nothing
+    return tmp_path / "adapter", built
+
+
+def test_a_name_that_an_adapter_lacks_is_that_of_its_bases_head(tmp_path: Path) -> None:
+    adapter, built = adapter_on_an_unusual_head(tmp_path)
+    assert inspect_checkpoint(adapter, head_key="reward.out").base_head_key == "reward.out"
+    assert rewards(adapter, head_key="reward.out") == pytest.approx(expected(built), abs=1e-5)
+    assert inspect_model(adapter, head_key="reward.out").problems == tuple(
+        problem
+        for problem in inspect_model(adapter, head_key="reward.out").problems
+        if "tokenizer" in problem
+    )
+    with pytest.raises(PlauditError, match=r"no tensor is named 'other' .*base"):
+        load_reward_model(adapter, head_key="other")
+
+
+def test_a_name_that_an_adapter_with_a_head_lacks_is_an_error(tmp_path: Path) -> None:
+    built = FORMATS["adapter"](tmp_path / "model", "llama")
+    with pytest.raises(PlauditError, match="no tensor is named 'other'"):
+        load_reward_model(built.path, head_key="other")
+
+
+def test_a_stray_whole_model_in_an_adapters_folder_is_not_read(tmp_path: Path) -> None:
+    built = FORMATS["adapter"](tmp_path / "model", "llama")
+    shutil.copy(tmp_path / "model-base" / "model.safetensors", built.path)
+    stray = built.path / "model.safetensors"
+    edit_tensors(stray, lambda tensors: tensors | {"score.weight": torch.ones(1, 48)})
+    torch.save(load_file(stray), built.path / "pytorch_model.bin")
+    assert rewards(built.path) == pytest.approx(expected(built), abs=1e-5)
+
+
 def test_of_two_heads_the_named_one_counts(tmp_path: Path) -> None:
     built = FORMATS["value head"](tmp_path / "model", "llama")
     file = built.path / "model.safetensors"
@@ -125,10 +219,10 @@ def test_openrlhfs_normalisation_is_kept_and_the_reward_stays_raw(tmp_path: Path
     assert loaded.model.config.num_labels == 1
 
 
-def test_a_saved_openrlhf_model_keeps_the_name_of_its_head(tmp_path: Path) -> None:
+def test_a_saved_openrlhf_model_is_plain_transformers_sequence_classification(tmp_path: Path) -> None:
     built = FORMATS["OpenRLHF, own prefix"](tmp_path / "model", "llama")
     save_reward_model(load_reward_model(built.path).model, tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "config.json").read_text())["value_head_prefix"] == "score"
+    assert inspect_checkpoint(tmp_path / "again").format == "sequence-classification"
     assert rewards(tmp_path / "again") == pytest.approx(expected(built), abs=1e-5)
 
 
@@ -140,6 +234,24 @@ def test_tensors_are_read_one_at_a_time_from_every_kind_of_file(tmp_path: Path) 
     assert files.num_bytes("score.weight") == 4 * 48
     assert torch.equal(files.tensor("score.weight"), built.head)
     assert files.file_of("score.weight").name.startswith("pytorch_model-")
+
+
+def test_an_old_pickle_is_read_once_for_all_its_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = FORMATS["sequence classification"](tmp_path / "model", "llama")
+    tensors = load_file(built.path / "model.safetensors")
+    (built.path / "model.safetensors").unlink()
+    torch.save(tensors, built.path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    load, reads = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda file, **more: reads.append(file) or load(file, **more))
+    files = TensorFiles(built.path)
+    for name, tensor in tensors.items():
+        given = files.tensor(name)
+        assert torch.equal(given, tensor)
+        given.zero_()  # memory of its own: the file's next reader sees none of it
+    assert torch.equal(files.tensor("score.weight"), built.head)
+    assert len(reads) <= 2
 
 
 # The log line ------------------------------------------------------------------------------------------------
@@ -195,6 +307,21 @@ def test_a_bias_that_plain_transformers_drops_is_said_with_its_size(tmp_path: Pa
     assert any(shift in difference for difference in load_reward_model(built.path).differences)
 
 
+def test_the_bias_that_plain_peft_drops_is_said_with_its_size(tmp_path: Path) -> None:
+    from peft import AutoPeftModelForSequenceClassification
+
+    built = FORMATS["value head, LoRA"](tmp_path / "model", "llama")
+    save_reward_model(load_reward_model(built.path).peft_model, tmp_path / "again")
+    assert built.bias is not None
+    shift = f"{abs(float(built.bias)):.6g} {'lower' if float(built.bias) > 0 else 'higher'}"
+    differences = load_reward_model(tmp_path / "again").differences
+    assert any("peft drops the head's bias" in one and shift in one for one in differences)
+    plain = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "again", num_labels=1).eval()
+    with torch.no_grad():
+        given = float(plain(input_ids=torch.tensor([SEQUENCES[0]])).logits)
+    assert given == pytest.approx(built.reward(SEQUENCES[0]) - float(built.bias), abs=1e-5)
+
+
 # The value-head card's example -------------------------------------------------------------------------------
 
 
@@ -235,6 +362,18 @@ def _into_hub_cache(cache: Path, name: str, folder: Path) -> None:
         (snapshot / file.name).symlink_to(Path("../../blobs") / str(number))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
+
+
+@pytest.mark.parametrize("index", ["[]", '{"weight_map": {"a": "../x.safetensors"}}'])
+def test_a_broken_index_of_the_hub_is_an_error_with_a_remedy(
+    index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = FORMATS["sharded pickles"](tmp_path / "model", "llama")
+    (built.path / "pytorch_model.bin.index.json").write_text(index)
+    _into_hub_cache(tmp_path / "hub", "acme/broken", built.path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(PlauditError, match="not an index of weight files"):
+        local_folder("acme/broken")
 
 
 def test_hub_ids_of_every_shape_load_from_the_hubs_cache(tmp_path: Path) -> None:

@@ -149,15 +149,19 @@ def _new_record(scorer: Scorer) -> ModelRecord:
 def _write(model: str, output_dir: Path | None, record: ModelRecord) -> Path:
     import shutil
 
-    from plaudit.model.convert.locations import model_folder
+    from plaudit.model.convert.locations import adapter_config_of, model_folder, with_absolute_base
     from plaudit.model.convert.staging import staged_folder
     from plaudit.model.normalization import write_calibrated_record
+    from plaudit.model.record import replace_json
 
     if output_dir is None:
         write_calibrated_record(Path(model), record)
         return Path(model)
     with staged_folder(output_dir) as folder:
         shutil.copytree(model_folder(model), folder, dirs_exist_ok=True, ignore=_checkpoints)
+        if (folder / "adapter_config.json").is_file():  # its base may be named from where it was
+            config = with_absolute_base(adapter_config_of(folder), model_folder(model))
+            replace_json(folder / "adapter_config.json", config)
         write_calibrated_record(folder, record)
     return output_dir
 

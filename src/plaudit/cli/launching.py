@@ -114,11 +114,14 @@ def launch(num_processes: int, words: Sequence[str]) -> int:
 
 @contextmanager
 def _passing_signals_on() -> Iterator[None]:
-    """Inside, a signal to this process goes to each one that it has started, and changes nothing here."""
+    """Inside, a signal goes to each process that this one has started; before there is one, it ends this one."""
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in psutil.Process().children():
+        children = psutil.Process().children()
+        if not children:
+            raise SystemExit(128 + number)
+        for child in children:
             with suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
 

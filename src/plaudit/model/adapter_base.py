@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from plaudit.model.quantization import with_head_kept_out
 from plaudit.model.readers import WHOLE_READERS
 from plaudit.model.reading import LoadedRewardModel, ReadRequest
 
-__all__ = ["base_source", "read_base", "read_peft_config"]
+__all__ = ["base_source", "folder_of_base", "place_of_base", "read_base", "read_peft_config"]
 
 
 def base_source(folder: Path) -> str:
@@ -30,7 +31,7 @@ def base_source(folder: Path) -> str:
         PlauditError: The folder's config is not peft's, or does not name a base.
     """
     require_peft("a model with an adapter")
-    return _place_of(folder, read_peft_config(folder).base_model_name_or_path)
+    return place_of_base(folder, read_peft_config(folder).base_model_name_or_path)
 
 
 def read_peft_config(folder: Path) -> Any:
@@ -61,8 +62,10 @@ def read_base(request: ReadRequest, config: Any) -> LoadedRewardModel:
     Raises:
         PlauditError: The base is not there, cannot be read, or is an adapter itself.
     """
-    source = _place_of(request.facts.path, config.base_model_name_or_path)
-    facts = inspect_checkpoint(_base_folder(source, config.revision, request.facts.path))
+    adapter = request.facts.path
+    source = place_of_base(adapter, config.base_model_name_or_path)
+    folder = folder_of_base(adapter, config.base_model_name_or_path, revision=config.revision)
+    facts = inspect_checkpoint(folder, head_key=request.facts.base_head_key)
     if facts.format not in WHOLE_READERS:
         raise PlauditError(
             f"the base of the adapter is of the format {facts.format!r}, and an adapter needs a whole model",
@@ -87,21 +90,46 @@ def read_base(request: ReadRequest, config: Any) -> LoadedRewardModel:
     )
 
 
-def _place_of(folder: Path, name: str | None) -> str:
-    """Where the base is: a path relative to the adapter, another path, or a hub id."""
+def place_of_base(adapter: Path, name: str | None) -> str:
+    """Where the base is: a path relative to the adapter, another path, or a hub id.
+
+    Args:
+        adapter: The adapter's folder.
+        name: The ``base_model_name_or_path`` of its config.
+
+    Raises:
+        PlauditError: There is no name.
+    """
     if not name:
         raise PlauditError(
             "the adapter does not say what it was trained on (base_model_name_or_path is empty)",
-            where=str(folder / "adapter_config.json"),
+            where=str(adapter / "adapter_config.json"),
             fix="Write the base model's path or hub id there.",
         )
-    beside = folder / name
+    beside = adapter / name
     return os.path.normpath(beside) if beside.is_dir() else name
 
 
-def _base_folder(source: str, revision: str | None, adapter: Path) -> Path:
+def folder_of_base(
+    adapter: Path,
+    name: str | None,
+    *,
+    revision: str | None = None,
+    fetch: Callable[..., Path] = local_folder,
+) -> Path:
+    """The local folder of the base, fetched where it is a model of the hub.
+
+    Args:
+        adapter, name: As in `place_of_base`.
+        revision: Of a model of the hub.
+        fetch: What fetches it, called with the place and ``revision``.
+
+    Raises:
+        PlauditError: There is no name, or no model by it.
+    """
+    source = place_of_base(adapter, name)
     try:
-        return local_folder(source, revision=revision)
+        return fetch(source, revision=revision)
     except PlauditError as error:
         raise PlauditError(
             f"the base model {source!r} is {error.what}",

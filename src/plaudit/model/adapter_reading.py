@@ -18,9 +18,10 @@ from plaudit.errors import PlauditError
 from plaudit.model.adapter import adapter_weights, require_peft, wrap
 from plaudit.model.adapter_base import read_base, read_peft_config
 from plaudit.model.adapter_config import head_module_names
-from plaudit.model.checkpoint import CheckpointFacts
+from plaudit.model.checkpoint import OPENRLHF_FIELDS, CheckpointFacts
 from plaudit.model.head import head_of
-from plaudit.model.reading import LoadedRewardModel, ReadRequest, grow_embedding, no_head
+from plaudit.model.normalization import find_normalization, is_openrlhf
+from plaudit.model.reading import POOLER, LoadedRewardModel, ReadRequest, grow_embedding, no_head
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.stored_head import StoredHead, add_bias, place_head, read_stored_head
 
@@ -48,7 +49,9 @@ def read_adapter(request: ReadRequest) -> LoadedRewardModel:
     weights = _read_weights(folder)
     model = base.model
     _resize_embedding(model, facts, weights)
-    placed = None if stored is None else _place_on_base(model, stored, facts, weights, request)
+    placed = None
+    if stored is not None:
+        placed = _place_on_base(model, stored, facts, weights, request, is_base_fresh=base.has_fresh_head)
     head = [f"{PREFIX}{name}" for name in _head_parameters(model)]
     is_head_wrapped = any(_is_adapter_of_head(key, model) for key in weights)
     has_head = placed is None and not is_head_wrapped and all(name in weights for name in head)
@@ -59,6 +62,7 @@ def read_adapter(request: ReadRequest) -> LoadedRewardModel:
     peft_model = wrap(model, config)
     _load_weights(peft_model, weights, keeps_base_head=not has_head, folder=folder)
     _follow_config(model, facts.config)
+    known = find_normalization(None, facts.config)
     name = config.base_model_name_or_path
     where = ", ".join(head) if has_head else "a fresh draw" if is_fresh else "the base"
     return LoadedRewardModel(
@@ -66,7 +70,7 @@ def read_adapter(request: ReadRequest) -> LoadedRewardModel:
         has_fresh_head=is_fresh,
         origin=f"{config.peft_type.value} adapter on {name}, head from {placed or where}",
         peft_model=peft_model.eval(),
-        normalization=base.normalization,
+        normalization=None if known is None else (known.mean, known.std),
     )
 
 
@@ -76,6 +80,8 @@ def _place_on_base(
     facts: CheckpointFacts,
     weights: dict[str, Tensor],
     request: ReadRequest,
+    *,
+    is_base_fresh: bool,
 ) -> str | None:
     """Put a head that peft would not find onto the base, and take it from the adapter's tensors, in place.
 
@@ -91,6 +97,8 @@ def _place_on_base(
         if stored.bias is not None and isinstance(head, torch.nn.Linear):
             add_bias(head)
         return None
+    if is_base_fresh and any(name.startswith(POOLER) for name, _ in model.named_parameters()):
+        raise no_head(facts, [f"{PREFIX}{name}" for name in _head_parameters(model)])  # its pooler is random
     place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
     for key in (facts.head_weight_key, facts.head_bias_key):
         weights.pop(_peft_name(key or ""), None)
@@ -198,6 +206,13 @@ def _misfit(missing: list[str], unexpected: list[str]) -> str | None:
 
 
 def _follow_config(model: RewardModel, config: dict[str, Any]) -> None:
+    """Pad token and OpenRLHF's fields as the adapter's own config has them: the base's rewards are other ones."""
+    is_either = is_openrlhf(config) or is_openrlhf(model.config.to_dict())
+    for field in OPENRLHF_FIELDS if is_either else ():
+        if field in config:
+            setattr(model.config, field, config[field])
+        elif hasattr(model.config, field):
+            delattr(model.config, field)
     pad_token_id = config.get("pad_token_id")
     if pad_token_id is not None:
         model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad_token_id

@@ -11,7 +11,6 @@ for bit, whatever the weights, so the average of one model with itself is that m
 from __future__ import annotations
 
 import fnmatch
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -23,10 +22,11 @@ from torch import Tensor
 
 from plaudit.errors import PlauditError
 from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
+from plaudit.model.convert.configs import target_config
 from plaudit.model.convert.locations import model_folder
 from plaudit.model.convert.output_tensor import OutputTensor, stored_tensor
 from plaudit.model.convert.shards import write_file, write_model_shards
-from plaudit.model.convert.side_files import PATTERNS, SideFiles
+from plaudit.model.convert.side_files import SideFiles
 from plaudit.model.convert.staging import staged_folder
 from plaudit.model.record import ModelRecord, installed_versions, replace_json
 from plaudit.model.tensor_files import VALUE_HEAD, TensorFiles
@@ -53,9 +53,11 @@ class AveragingReport:
     num_tensors: int = 0
     """Tensors written."""
     num_identical: int = 0
-    """Those that are the same in all models; they are kept byte for byte."""
+    """Those that are the same in all models; they are kept byte for byte unless a cast was asked for."""
     num_bytes: int = 0
     """Size of all tensors written."""
+    is_cast: bool = False
+    """Whether ``dtype`` changed the bytes of a tensor on which all models agree."""
     notes: tuple[str, ...] = ()
     """What has to be said of it."""
 
@@ -65,7 +67,9 @@ class AveragingReport:
             f"{weight:g} of {model}" for model, weight in zip(self.models, self.weights, strict=True)
         )
         same = f"{self.num_identical:,} of {self.num_tensors:,} tensors are the same in all models"
-        kept = "; they were kept byte for byte" if self.num_identical else ""
+        kept = ""
+        if self.num_identical:
+            kept = "; they were cast" if self.is_cast else "; they were kept byte for byte"
         return [shares, f"{same}{kept} ({self.num_bytes / 1e9:,.2f} GB written)", *self.notes]
 
 
@@ -110,7 +114,7 @@ def average_reward_models(
     tensors = [_averaged(name, members, dtype, report) for name in first.tensors.names()]
     with staged_folder(Path(output_dir)) as folder:
         _write_weights(folder, first, tensors, on_bytes)
-        _copy_side_files(first.side.folder, folder)
+        first.side.copy_files(folder)
         replace_json(folder / "config.json", _config(members, dtype))
         if (record := _record(members)) is not None:
             record.write(folder)
@@ -264,6 +268,7 @@ def _averaged(
                     fix="Average models that share it.",
                 )
         report.num_identical += is_identical
+        report.is_cast |= is_identical and wanted != widest
 
     return OutputTensor(name=name, shape=members[0].tensors.shape(name), dtype=wanted, blocks=blocks)
 
@@ -309,30 +314,34 @@ def _write_weights(
         write_file(folder / VALUE_HEAD[0], head, on_bytes=on_bytes)
 
 
-def _copy_side_files(source: Path, folder: Path) -> None:
-    """Tokenizer and templates of the first model, byte for byte."""
-    for pattern in PATTERNS:
-        for entry in sorted(source.glob(pattern)):
-            if entry.is_dir():
-                shutil.copytree(entry, folder / entry.name, dirs_exist_ok=True)
-            elif entry.suffix not in (".safetensors", ".bin"):
-                shutil.copyfile(entry, folder / entry.name)
-
-
 def _config(members: Sequence[_Member], dtype: torch.dtype | None) -> dict[str, Any]:
-    """The first model's config; what the members say of their rewards' mean and spread does not hold for the mean."""
-    config = dict(members[0].facts.config)
+    """The first model's config, with what each reader needs; the members' mean and spread do not hold for the mean."""
+    facts = members[0].facts
     names = {str(m.facts.config.get("dtype") or m.facts.config.get("torch_dtype")) for m in members}
     if dtype is None and len(names) > 1:
         known = [getattr(torch, name) for name in names if name != "None"]
         dtype = reduce(torch.promote_types, known)
-    if dtype is not None:
-        config.pop("torch_dtype", None)
-        config["dtype"] = str(dtype).removeprefix("torch.")
-    for name, value in (("mean", 0.0), ("std", 1.0)):
-        if name in config and "normalize_reward" in config:
-            config[name] = value
+    pad_token_id = members[0].side.pad_token_id
+    if pad_token_id is not None and pad_token_id >= _vocab_size(facts.config):
+        pad_token_id = None  # added by `load_tokenizer`; the embedding gets its row where the model is loaded
+    to = "value-head" if facts.format.startswith("value-head") else facts.format
+    if to not in ("sequence-classification", "value-head", "openrlhf") or facts.has_reward_weights:
+        config = dict(facts.config)  # several outputs stay several, as the config names them
+        if pad_token_id is not None:
+            config["pad_token_id"] = pad_token_id
+        if dtype is not None:
+            config.pop("torch_dtype", None)
+            config["dtype"] = str(dtype).removeprefix("torch.")
+        return config
+    config = target_config(facts.config, to, pad_token_id=pad_token_id, dtype=dtype)
+    if to == "openrlhf":
+        assert facts.head_weight_key is not None
+        config["value_head_prefix"] = facts.head_weight_key.removesuffix(".weight")
     return config
+
+
+def _vocab_size(config: dict[str, Any]) -> int:
+    return int((config.get("text_config") or config).get("vocab_size") or 0)
 
 
 def _record(members: Sequence[_Member]) -> ModelRecord | None:

@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.errors import PlauditError
-from plaudit.model.head_keys import HeadKeys, find_head, looks_like_head
+from plaudit.model.head_keys import HeadKeys, find_head, has_tensor, looks_like_head
 from plaudit.model.tensor_files import TensorFiles
 
-__all__ = ["FORMATS", "OPENRLHF_MARKS", "PRETRAINED_PREFIX", "CheckpointFacts", "inspect_checkpoint"]
+__all__ = [
+    "FORMATS",
+    "OPENRLHF_FIELDS",
+    "OPENRLHF_MARKS",
+    "PRETRAINED_PREFIX",
+    "CheckpointFacts",
+    "inspect_checkpoint",
+]
 
 FORMATS = {
     "sequence-classification": "transformers' sequence classification, decoders (score) and encoders (classifier)",
@@ -34,6 +41,9 @@ PRETRAINED_PREFIX = "pretrained_model."
 
 OPENRLHF_MARKS = ("value_head_prefix", "normalize_reward")
 """What OpenRLHF writes into config.json, and nobody else."""
+
+OPENRLHF_FIELDS = (*OPENRLHF_MARKS, "mean", "std")
+"""Its fields there: where the head is, and what was measured of its rewards."""
 
 OLDER_OPENRLHF_HEAD = "value_head.weight"
 """What it called its head before the config said so."""
@@ -65,6 +75,8 @@ class CheckpointFacts:
     """The file that the head's weight is in."""
     tensor_files: tuple[Path, ...] = ()
     """All files with tensors, the head's included; `TensorFiles(path, files=...)` reads them."""
+    base_head_key: str | None = None
+    """The name that was given for the head, where an adapter without a head lacks it: it is one of its base's."""
     config: dict[str, Any] = field(default_factory=dict, repr=False)
     """What config.json says; empty where there is none (adapters of other tools)."""
 
@@ -83,7 +95,8 @@ def inspect_checkpoint(path: Path, *, head_key: str | None = None) -> Checkpoint
 
     Args:
         path: The folder.
-        head_key: The name of the head's weight, where it has an unusual one.
+        head_key: The name of the head's weight, where it has an unusual one. An adapter without a head may lack it:
+            whoever goes on to the base looks it up there (``CheckpointFacts.base_head_key``).
 
     Raises:
         PlauditError: The folder has no readable config, a weight file is damaged, missing or holds code, there is no
@@ -92,6 +105,11 @@ def inspect_checkpoint(path: Path, *, head_key: str | None = None) -> Checkpoint
     is_adapter = (path / "adapter_config.json").is_file()
     config = {} if is_adapter and not (path / "config.json").is_file() else _read_config(path)
     tensors = TensorFiles(path)
+    base_head_key = None
+    is_absent = is_adapter and head_key is not None and not has_tensor(tensors, head_key)
+    # An adapter's own head takes the place of the base's, so a name beside it is a mistake.
+    if is_absent and find_head(tensors, config, head_key=None) is None:
+        base_head_key, head_key = head_key, None
     head = find_head(tensors, config, head_key=head_key)
     return CheckpointFacts(
         path=path,
@@ -105,6 +123,7 @@ def inspect_checkpoint(path: Path, *, head_key: str | None = None) -> Checkpoint
         head_bias_key=head.bias if head else None,
         head_file=tensors.file_of(head.weight) if head else None,
         tensor_files=tensors.files,
+        base_head_key=base_head_key,
         config=config,
     )
 

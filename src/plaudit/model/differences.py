@@ -73,12 +73,13 @@ def _of_outputs(facts: CheckpointFacts, config: Mapping[str, Any]) -> str:
 
 
 def _of_bias(facts: CheckpointFacts, bias: float | None) -> str:
-    if bias is None or facts.format not in ("sequence-classification", "openrlhf"):
+    if bias is None or facts.format not in ("sequence-classification", "openrlhf", "adapter"):
         return ""
     if facts.head_bias_key is None or "score" not in facts.head_bias_key:
         return ""
     shift = f"{abs(bias):.6g} {'lower' if bias > 0 else 'higher'}"
-    return f"plain transformers drops the head's bias, so its rewards are {shift}"
+    tool = "peft" if facts.is_adapter else "transformers"
+    return f"plain {tool} drops the head's bias, so its rewards are {shift}"
 
 
 def _of_pad_token(facts: CheckpointFacts, config: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from plaudit.errors import PlauditError
 from plaudit.model.tensor_files import TensorFiles
 
-__all__ = ["HeadKeys", "find_head", "looks_like_head", "one_row_tensors"]
+__all__ = ["HeadKeys", "find_head", "has_tensor", "looks_like_head", "one_row_tensors"]
 
 LIKE_A_HEAD = re.compile(
     r"(^|\.)(score|classifier|classification_head|logits_proj|v_head|value_head|reward_head|rm_head|regression_layer)\."
@@ -81,6 +81,11 @@ def find_head(tensors: TensorFiles, config: dict[str, Any], *, head_key: str | N
             fix="Say which one gives the reward: --head-key NAME.",
         )
     return _with_bias(found[0], tensors) if found else None
+
+
+def has_tensor(tensors: TensorFiles, head_key: str) -> bool:
+    """Whether a head's weight has the given name, with or without ``.weight``."""
+    return head_key in tensors or f"{head_key}.weight" in tensors
 
 
 def looks_like_head(name: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from transformers.utils.hub import cached_file, cached_files
 
 from plaudit.errors import PlauditError
-from plaudit.model.tensor_files import ADAPTER, VALUE_HEAD, WHOLE
+from plaudit.model.tensor_files import ADAPTER, TRL_VALUE_HEAD, VALUE_HEAD, WHOLE, shard_names
 
 __all__ = ["local_folder"]
 
@@ -20,7 +19,7 @@ def local_folder(path_or_id: str, *, revision: str | None = None) -> Path:
     of their forms.
 
     Raises:
-        PlauditError: Neither a folder nor a model that can be fetched.
+        PlauditError: Neither a folder nor a model that can be fetched, or its index of weight files is none.
     """
     if Path(path_or_id).is_dir():
         return Path(path_or_id)
@@ -46,7 +45,7 @@ def _fetched(model_id: str, revision: str | None) -> Path:
     _file(model_id, "config.json", revision)
     _first(model_id, ADAPTER, revision)
     if _first(model_id, VALUE_HEAD, revision) is None:
-        _file(model_id, "pytorch_model.bin", revision)  # TRL's value head beside an adapter
+        _file(model_id, TRL_VALUE_HEAD, revision)
     return adapter.parent
 
 
@@ -54,7 +53,7 @@ def _fetch_weights(model_id: str, revision: str | None) -> None:
     found = _first(model_id, WHOLE, revision)
     if found is None or found.suffix != ".json":
         return
-    shards = sorted(set(json.loads(found.read_text(encoding="utf-8")).get("weight_map", {}).values()))
+    shards = shard_names(found)
     # A missing shard is said by recognition, which names it.
     cached_files(model_id, shards, revision=revision, _raise_exceptions_for_missing_entries=False)
 

@@ -16,7 +16,7 @@ from plaudit.model.adapter_base import base_source
 from plaudit.model.checkpoint import FORMATS, CheckpointFacts, inspect_checkpoint
 from plaudit.model.differences import end_of_sequence_ids, plain_differences
 from plaudit.model.hub_files import local_folder
-from plaudit.model.readers import openrlhf_normalization
+from plaudit.model.normalization import find_normalization
 from plaudit.model.reading import no_head
 from plaudit.model.record import ModelRecord, read_record
 from plaudit.model.scored_token import scored_token
@@ -114,7 +114,7 @@ def _base_of(facts: CheckpointFacts, problems: list[str]) -> tuple[str | None, M
         if source is not None and Path(source).is_absolute():
             problems.append(f"the base model {source!r} is not there")
         return source, facts.config
-    base = _tried(lambda: inspect_checkpoint(Path(source)), problems)
+    base = _tried(lambda: inspect_checkpoint(Path(source), head_key=facts.base_head_key), problems)
     if base is None:
         return source, facts.config
     if facts.head_weight_key is None and base.head_weight_key is None:
@@ -219,10 +219,11 @@ def _tokens(config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase | None
 
 
 def _normalization(facts: CheckpointFacts, record: ModelRecord | None) -> dict[str, Any] | None:
-    if record is not None and record.reward_mean is not None and record.reward_std:
-        return {"mean": record.reward_mean, "std": record.reward_std, "source": "plaudit.json"}
-    known = openrlhf_normalization(facts.config) if facts.format == "openrlhf" else None
-    return None if known is None else {"mean": known[0], "std": known[1], "source": "config.json (OpenRLHF)"}
+    source = "plaudit.json"
+    known = find_normalization(record, None)
+    if known is None:
+        source, known = "config.json (OpenRLHF)", find_normalization(None, facts.config)
+    return None if known is None else {"mean": known.mean, "std": known.std, "source": source}
 
 
 def _of_vocabulary(

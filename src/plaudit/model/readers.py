@@ -7,21 +7,26 @@ there, and its language-model head is not read. What differs is where the head i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
 from plaudit.errors import PlauditError
 from plaudit.model.head import draw_head, head_of
+from plaudit.model.normalization import find_normalization
 from plaudit.model.padded import is_decoder
-from plaudit.model.reading import LoadedRewardModel, ReadRequest, model_from_pretrained, no_head
+from plaudit.model.reading import (
+    HEAD_MODULES,
+    LoadedRewardModel,
+    ReadRequest,
+    model_from_pretrained,
+    no_head,
+)
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.stored_head import place_head, read_stored_head
 
 __all__ = [
     "WHOLE_READERS",
-    "openrlhf_normalization",
     "read_headless",
     "read_openrlhf",
     "read_sequence_classification",
@@ -36,17 +41,19 @@ def read_sequence_classification(request: ReadRequest) -> LoadedRewardModel:
     # Its errors come before the whole model is loaded.
     stored = None if facts.head_weight_key is None else read_stored_head(facts)
     model, missing = model_from_pretrained(request)
-    if stored is not None and facts.head_weight_key not in dict(model.named_parameters()):  # --head-key
+    where = ", ".join(facts.head_keys)
+    if stored is None:
+        if head_keys := [key for key in missing if key.startswith(HEAD_MODULES)]:
+            if not request.allow_fresh_head:
+                raise no_head(facts, head_keys)
+            return _with_fresh_head(request, model)
+    # transformers passes over the bias of a decoder's head and rounds it with the backbone, and does not know the
+    # name of --head-key. An encoder's head that was found whole is in its place.
+    elif is_decoder(model) or missing or facts.head_weight_key not in dict(model.named_parameters()):
         place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
-    elif head_keys := [key for key in missing if key.startswith(("score.", "classifier."))]:
-        if not request.allow_fresh_head:
-            raise no_head(facts, head_keys)
-        return _with_fresh_head(request, model)
-    elif stored is not None and is_decoder(
-        model
-    ):  # transformers passes over a bias, and rounds with the backbone
-        place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
-    where = (stored.where if stored is not None and is_decoder(model) else "") or ", ".join(facts.head_keys)
+        where = stored.where
+        if stored.bias is None and (biases := [key for key in missing if key.endswith(".bias")]):
+            where += f"; {', '.join(biases)} is not in the files and counts as 0"
     kind = facts.architecture or "no class named"
     return LoadedRewardModel(
         model=model, has_fresh_head=False, origin=f"sequence classification ({kind}), head from {where}"
@@ -78,11 +85,12 @@ def read_openrlhf(request: ReadRequest) -> LoadedRewardModel:
     loaded = _with_stored_head(request, f"OpenRLHF ({facts.architecture or 'no class named'})")
     if "value_head_prefix" in facts.config:
         loaded.model.config.value_head_prefix = "score"  # where it is now, and will be saved
-    return dataclasses.replace(loaded, normalization=openrlhf_normalization(facts.config))
+    known = find_normalization(None, facts.config)
+    return dataclasses.replace(loaded, normalization=None if known is None else (known.mean, known.std))
 
 
 def read_token_classification(request: ReadRequest) -> LoadedRewardModel:
-    """A token classifier with one label (LLaMA-Factory v1): its output at the last token."""
+    """A token classifier with one label (LLaMA-Factory v1): its output at the last token; decoders alone."""
     if request.facts.head_weight_key is None:
         raise no_head(request.facts, ["score.weight", "classifier.weight"])
     return _with_stored_head(request, f"token classification ({request.facts.architecture})")
@@ -96,14 +104,6 @@ def read_headless(request: ReadRequest) -> LoadedRewardModel:
     return _with_fresh_head(request, model)
 
 
-def openrlhf_normalization(config: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Mean and standard deviation of the reward as OpenRLHF's config holds them; None where it does not."""
-    mean, std = config.get("mean"), config.get("std")
-    if isinstance(mean, int | float) and isinstance(std, int | float) and std > 0:
-        return float(mean), float(std)
-    return None
-
-
 def _with_stored_head(request: ReadRequest, kind: str) -> LoadedRewardModel:
     stored = read_stored_head(request.facts)
     if request.attributes and len(stored.weight) != len(request.attributes):
@@ -112,7 +112,7 @@ def _with_stored_head(request: ReadRequest, kind: str) -> LoadedRewardModel:
             where=request.source,
             fix="Leave the attributes out, or start from a model without a head.",
         )
-    model, _ = model_from_pretrained(request)
+    model, _ = model_from_pretrained(request, needs_decoder=True)
     place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
     return LoadedRewardModel(model=model, has_fresh_head=False, origin=f"{kind}, head from {stored.where}")
 

@@ -13,14 +13,29 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from plaudit.errors import PlauditError
 from plaudit.model.attributes import attribute_names, set_attributes
 from plaudit.model.checkpoint import PRETRAINED_PREFIX, CheckpointFacts
+from plaudit.model.padded import is_decoder
 from plaudit.model.quantization import keep_weights_as_stored
 from plaudit.model.reward_model import RewardModel, as_reward_model
 from plaudit.model.tensor_files import TensorFiles
 
-__all__ = ["LoadedRewardModel", "ReadRequest", "grow_embedding", "model_from_pretrained", "no_head"]
+__all__ = [
+    "HEAD_MODULES",
+    "POOLER",
+    "LoadedRewardModel",
+    "ReadRequest",
+    "grow_embedding",
+    "model_from_pretrained",
+    "no_head",
+]
 
-HEAD_MODULES = ("score.", "classifier.", "pooler.")
+HEAD_MODULES = ("score.", "classifier.")
 """Beginnings of the names that only a model with a head has; a causal folder lacks them, and nothing is lost."""
+
+POOLER = "pooler."
+"""What an encoder has between its backbone and its head; without a head a folder lacks it too."""
+
+PLACED = ("score.weight", "score.bias", "classifier.weight", "classifier.bias")
+"""Parameters that `plaudit.model.stored_head.place_head` fills."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +86,20 @@ class ReadRequest:
     """Arguments of ``from_pretrained``."""
 
 
-def model_from_pretrained(request: ReadRequest) -> tuple[RewardModel, list[str]]:
+def model_from_pretrained(
+    request: ReadRequest, *, needs_decoder: bool = False
+) -> tuple[RewardModel, list[str]]:
     """The sequence-classification class of the config with its outputs, and the weights it did not find.
 
+    Where the folder holds a head, those are parameters that `place_head` fills, which the caller does then. Where it
+    holds none, they are a head's and its pooler's, which the caller refuses or draws.
+
+    Args:
+        request: What is to be loaded.
+        needs_decoder: Refuse a class that pools in its own way: the folder's head reads the last token.
+
     Raises:
-        PlauditError: transformers cannot load it, or weights of the backbone are missing.
+        PlauditError: transformers cannot load it, other weights are missing, or it is no decoder and has to be one.
     """
     from transformers.utils import logging as transformers_logging
 
@@ -96,15 +120,34 @@ def model_from_pretrained(request: ReadRequest) -> tuple[RewardModel, list[str]]
         raise _not_loadable(request, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+    if (
+        facts.format == "value-head-one-file"
+    ):  # else transformers puts the prefix back on save, and escaped at that
+        vars(model).pop("_weight_conversions", None)
     keep_weights_as_stored(model)
     missing = sorted(info["missing_keys"])
-    if lost := [key for key in missing if not key.startswith(HEAD_MODULES)]:
+    if needs_decoder and not is_decoder(model):
+        raise PlauditError(
+            f"its head reads the last token, and {type(model).__name__} pools in its own way",
+            where=source,
+            fix="An encoder is a reward model of transformers' sequence classification; give one of that class.",
+        )
+    if lost := _lost(missing, facts):
         raise PlauditError(
             f"{len(lost)} weights of the model are not in its files: {', '.join(lost[:5])}",
             where=source,
             fix="The checkpoint is incomplete or of another architecture; copy it again.",
         )
     return as_reward_model(model.eval()), missing
+
+
+def _lost(missing: list[str], facts: CheckpointFacts) -> list[str]:
+    """Weights that would stay random: neither the caller's to place nor part of a head that the folder lacks."""
+    if facts.head_weight_key is not None:
+        return [key for key in missing if key not in PLACED]
+    if any(key.startswith(HEAD_MODULES) for key in missing):
+        return [key for key in missing if not key.startswith((*HEAD_MODULES, POOLER))]
+    return missing
 
 
 def _set_outputs(config: Any, request: ReadRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 import tempfile
@@ -16,19 +17,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from plaudit.model.adapter import has_adapter, reward_model_of
 from plaudit.model.adapter_saving import write_adapter
+from plaudit.model.checkpoint import OPENRLHF_FIELDS
 from plaudit.model.convert.value_head_folder import write_with_value_head
 from plaudit.model.loading import load_reward_model
 from plaudit.model.merging import merge_adapter
+from plaudit.model.normalization import find_normalization, is_openrlhf, normalization_fields
 from plaudit.model.partitioned import loaded_whole
-from plaudit.model.record import ModelRecord
+from plaudit.model.record import ModelRecord, replace_json
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.tensor_files import ADAPTER, VALUE_HEAD, WHOLE
 
 __all__ = ["save_reward_model", "whole_folder"]
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
-"""Of a whole model, as patterns: an earlier save may have left them where an adapter is written now."""
-VALUE_HEAD_FILES = ("value_head.safetensors", "value_head.bin")
+ADAPTER_FILES = ("adapter_config.json", *ADAPTER)
+MODEL_FILES = (*WHOLE, "model-*.safetensors", "pytorch_model-*.bin")
+"""Of a whole model, as patterns, each before what it counts more than or lists. An earlier save may have left them."""
 CONFIG_FILES = ("config.json", "adapter_config.json")
 """Moved last: a folder without them is no model."""
 
@@ -55,9 +58,11 @@ def save_reward_model(
 
     Args:
         model: The reward model, or a PeftModel around it.
-        folder: Where to. An interrupted save leaves what was there before.
+        folder: Where to. An interrupted save leaves what was there before. Weights of an earlier save that this one
+            does not write are removed.
         tokenizer: Written beside it with its chat template.
-        record: Written as ``plaudit.json``.
+        record: Written as ``plaudit.json``. Without a mean and standard deviation in it, a model that came from
+            OpenRLHF is saved without OpenRLHF's fields in its config: they were measured on other weights.
         state_dict: The weights, where they were gathered from several processes; an empty one writes the model
             without weights, for a checkpoint that has them in shards beside it.
         merge: Merge the adapter into the weights and write a plain model. One without an adapter is written as it is.
@@ -76,6 +81,7 @@ def save_reward_model(
             write_adapter(model, place, tokenizer=tokenizer, state_dict=state_dict)
         else:
             _merged(model, tokenizer, state_dict).save_pretrained(place)
+        _renew_openrlhf_fields(place, record)
         if tokenizer is not None:
             tokenizer.save_pretrained(place)
         if record is not None:
@@ -88,19 +94,33 @@ def save_reward_model(
                 value_head_format=value_head_format,
             )
             shutil.rmtree(place)
-    written = f"value_head.{value_head_format}" if head == "value" else None
-    _remove(Path(folder), [name for name in VALUE_HEAD_FILES if name != written])
-    if merge or not has_adapter(model):
-        _remove(Path(folder), ADAPTER_FILES)  # with them there the folder would be read as an adapter
-    else:
-        _remove(Path(folder), MODEL_FILES)
+        written = {entry.name for entry in part.iterdir()}
+    is_without_weights = state_dict is not None and not state_dict
+    _remove_stale(
+        Path(folder), (*VALUE_HEAD, *ADAPTER_FILES, *(() if is_without_weights else MODEL_FILES)), written
+    )
 
 
-def _remove(folder: Path, patterns: Iterable[str]) -> None:
-    """Delete what an earlier save of the other kind left."""
+def _remove_stale(folder: Path, patterns: Iterable[str], written: set[str]) -> None:
+    """Delete what an earlier save left, in the order of the patterns; after each step the folder can be read."""
     for pattern in patterns:
         for file in folder.glob(pattern):
-            file.unlink()
+            if file.name not in written and file.is_file():
+                file.unlink()
+
+
+def _renew_openrlhf_fields(folder: Path, record: ModelRecord | None) -> None:
+    """Give a config that was just written the record's mean and std for OpenRLHF's, or leave all its fields out."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if not is_openrlhf(config):
+        return
+    if find_normalization(record, None) is None:
+        kept = {name: value for name, value in config.items() if name not in OPENRLHF_FIELDS}
+    else:
+        is_on = bool(config.get("normalize_reward", False))
+        kept = config | normalization_fields(record, normalize_reward=is_on)
+    replace_json(file, kept)
 
 
 def _write_plain(model: PreTrainedModel, folder: Path, state_dict: dict[str, Tensor] | None) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from plaudit.errors import PlauditError
 
-__all__ = ["TensorFiles", "weight_files"]
+__all__ = ["ADAPTER", "TRL_VALUE_HEAD", "VALUE_HEAD", "WHOLE", "TensorFiles", "shard_names", "weight_files"]
 
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
@@ -54,6 +54,8 @@ ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 """Weights of an adapter in the order in which peft looks for them."""
 VALUE_HEAD = ("value_head.safetensors", "value_head.bin")
 """A value head beside them, in the order in which LLaMA-Factory looks for it."""
+TRL_VALUE_HEAD = "pytorch_model.bin"
+"""The file of TRL's value head beside an adapter."""
 
 
 class TensorFiles:
@@ -78,6 +80,7 @@ class TensorFiles:
         self.files = tuple(weight_files(self.path) if files is None else files)
         self._file_of: dict[str, Path] = {}
         self._headers: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+        self._in_memory: tuple[Path, Mapping[str, Tensor]] | None = None
         for file in self.files:
             for name, header in _headers_of(file).items():
                 if name not in self._file_of:
@@ -118,41 +121,67 @@ class TensorFiles:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
                 return tensors.get_tensor(name)
-        # Mapped, and mapped anew each time: pages that were read are given back with the mapping.
-        return _unpickled(file)[name].clone()
+        if _is_zip(file):
+            # Mapped, and mapped anew each time: pages that were read are given back with the mapping.
+            return _unpickled(file)[name].clone()
+        # A pickle of torch before 1.6 cannot be mapped: it is read whole, so the last one is kept.
+        if self._in_memory is None or self._in_memory[0] != file:
+            self._in_memory = None  # never two at a time
+            self._in_memory = (file, _unpickled(file))
+        return self._in_memory[1][name].clone()
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
     """The files that hold a folder's weights: a value head, then the adapter or model beside it.
 
     A model's files are those that transformers would read; other files of safetensors count only where there are none
-    (Mistral's ``consolidated.safetensors`` is a second copy).
+    (Mistral's ``consolidated.safetensors`` is a second copy). Beside an adapter's file a model's do not count: an
+    earlier save left them. TRL's value head does, which is in ``pytorch_model.bin`` there.
 
     Raises:
-        PlauditError: The index names files that are not there.
+        PlauditError: The index is none, or names files that are not there.
     """
     is_adapter = (path / "adapter_config.json").is_file()
     found: list[Path] = []
     if is_adapter:
         found += [path / name for name in ADAPTER if (path / name).is_file()][:1]
     heads = [path / name for name in VALUE_HEAD if (path / name).is_file()][:1]
-    if whole := next((path / name for name in WHOLE if (path / name).is_file()), None):
+    if found:
+        beside = path / TRL_VALUE_HEAD
+        if beside.is_file() and any(name.startswith("v_head.") for name in _headers_of(beside)):
+            found.append(beside)
+    elif whole := next((path / name for name in WHOLE if (path / name).is_file()), None):
         found += _shards(whole) if whole.suffix == ".json" else [whole]
     elif not is_adapter:
         found += sorted(file for file in path.glob("*.safetensors") if file.name not in VALUE_HEAD)
     return (*heads, *found)
 
 
-def _shards(index: Path) -> list[Path]:
+def shard_names(index: Path) -> list[str]:
+    """The names of the weight files that an index lists, in order.
+
+    Raises:
+        PlauditError: It is no index, or one of files that are not beside it.
+    """
+
+    def no_index(why: str) -> PlauditError:
+        return PlauditError(f"not an index of weight files ({why})", where=str(index), fix="Copy it again.")
+
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(weight_map.values()))
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise PlauditError(
-            f"not an index of weight files ({type(error).__name__}: {error})",
-            where=str(index),
-            fix="Copy it again.",
-        ) from error
+        content: Any = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise no_index(f"{type(error).__name__}: {error}") from error
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict):
+        raise no_index("no weight_map from tensors to files in it")
+    for file in weight_map.values():
+        if not isinstance(file, str) or Path(file).name != file or "\\" in file:
+            raise no_index(f"{file!r} is no name of a file beside it")
+    return sorted(set(weight_map.values()))
+
+
+def _shards(index: Path) -> list[Path]:
+    shards = shard_names(index)
     missing = [shard for shard in shards if not (index.parent / shard).is_file()]
     if missing:
         raise PlauditError(
@@ -203,7 +232,9 @@ def _unpickled(file: Path) -> Mapping[str, Tensor]:
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise _damaged(file, error) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise PlauditError(
             f"holds {type(content).__name__}, not tensors by name",
             where=str(file),

@@ -7,18 +7,18 @@ is the task, where the head is, and whether it has a bias.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from plaudit.errors import PlauditError
 from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
 from plaudit.model.convert.configs import target_config
+from plaudit.model.convert.fit import has_linear_score
 from plaudit.model.convert.layer_merging import HEADS, PEFT_PREFIX, adapter_names
-from plaudit.model.convert.locations import adapter_config_of, base_folder
+from plaudit.model.convert.locations import adapter_config_of, base_folder, with_absolute_base
 from plaudit.model.convert.output_tensor import OutputTensor, given_tensor, stored_tensor
 from plaudit.model.convert.shards import write_file
-from plaudit.model.convert.source import LANGUAGE_HEADS, Head, read_head
+from plaudit.model.convert.source import LANGUAGE_HEADS, Head, read_head, skeleton
 from plaudit.model.convert.targets import ConversionOptions
 from plaudit.model.convert.value_head_file import write_value_head
 
@@ -37,8 +37,27 @@ def adapter_head(facts: CheckpointFacts, options: ConversionOptions) -> tuple[He
             where=str(facts.path),
             fix="Merge it: --merge-adapter.",
         )
-    owner = facts if facts.head_weight_key is not None else inspect_checkpoint(base_folder(facts.path))
+    _require_linear_score(facts, options)
+    owner = facts
+    if facts.head_weight_key is None:
+        owner = inspect_checkpoint(base_folder(facts.path), head_key=facts.base_head_key)
     return read_head(owner, dtype=options.dtype)
+
+
+def _require_linear_score(facts: CheckpointFacts, options: ConversionOptions) -> None:
+    """Raise for a class that pools in its own way (encoders): its head is not one layer that could be moved."""
+    try:
+        base = inspect_checkpoint(base_folder(facts.path))
+        is_linear = has_linear_score(skeleton(base.path, base.config))
+    except PlauditError:  # not on this machine: then by the name that encoders give their heads
+        is_linear = ".classifier." not in (facts.head_weight_key or "")
+    if not is_linear:
+        raise PlauditError(
+            f"the base pools in a way of its own, which {options.to} cannot say",
+            where=str(facts.path),
+            fix="Its adapter is one of peft for sequence classification already. A whole model: --to "
+            "sequence-classification --merge-adapter.",
+        )
 
 
 def write_adapter_folder(
@@ -64,8 +83,8 @@ def write_adapter_folder(
     ]
     if as_score:
         tensors.append(given_tensor(f"{PEFT_PREFIX}score.weight", head.weight))
-        if head.bias is not None and options.keeps_bias:
-            tensors.append(given_tensor(f"{PEFT_PREFIX}score.bias", head.bias))
+        if head.written_bias is not None and options.keeps_bias:
+            tensors.append(given_tensor(f"{PEFT_PREFIX}score.bias", head.written_bias))
         notes += _write_model_config(folder, facts, options, pad_token_id)
     else:
         write_value_head(folder, head, options)
@@ -84,13 +103,7 @@ def _adapter_config(config: dict[str, Any], source: Path, *, as_score: bool) -> 
         if isinstance(targets := config.get("target_modules"), list):
             new["target_modules"] = [name for name in targets if f"{name}." not in LANGUAGE_HEADS]
     new["modules_to_save"] = kept or None
-    name = config.get("base_model_name_or_path")
-    # A path that was relative to the source's folder, or to where its training ran.
-    for place in (source / str(name), Path(str(name))):
-        if name and place.is_dir():
-            new["base_model_name_or_path"] = os.path.abspath(place)
-            break
-    return new
+    return with_absolute_base(new, source)
 
 
 def _write_model_config(
@@ -103,6 +116,18 @@ def _write_model_config(
             config = inspect_checkpoint(base_folder(facts.path)).config
         except PlauditError as error:
             return [f"no config.json was written, since the base cannot be read ({error.what})"]
-    new = target_config(config, "sequence-classification", pad_token_id=pad_token_id)
+    rows = (config.get("text_config") or config).get("vocab_size")
+    is_new = rows is not None and pad_token_id is not None and pad_token_id >= rows
+    new = target_config(
+        config,
+        "sequence-classification",
+        pad_token_id=pad_token_id,
+        vocab_size=pad_token_id + 1 if is_new and pad_token_id is not None else None,
+    )
     (folder / "config.json").write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
-    return []
+    if not is_new:
+        return []
+    return [
+        f"the pad token that was added (id {pad_token_id}) has no row in the base: config.json asks for one more, and "
+        "whoever loads the adapter resizes the base's embedding first (plaudit and peft's Auto classes do)"
+    ]

@@ -11,13 +11,13 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from plaudit.errors import PlauditError
+from plaudit.model.checkpoint import OPENRLHF_FIELDS
 from plaudit.model.normalization import RewardNormalization
 
 __all__ = ["target_config"]
 
 OF_A_HEAD = ("num_labels", "id2label", "label2id", "problem_type", "reward_weights")
 """What transformers says of a head, and plaudit of one with several outputs."""
-OF_OPENRLHF = ("value_head_prefix", "normalize_reward", "mean", "std")
 OWN_NAMES = ("_name_or_path", "transformers_version")
 """Of the model that this one was made from, or of the program that wrote it."""
 
@@ -53,7 +53,7 @@ def target_config(
     Raises:
         PlauditError: transformers has no such class for the model.
     """
-    left_out = (*OF_A_HEAD, *OF_OPENRLHF, *OWN_NAMES)
+    left_out = (*OF_A_HEAD, *OPENRLHF_FIELDS, *OWN_NAMES)
     new = {name: value for name, value in config.items() if name not in left_out}
     texts = [new, *([dict(new["text_config"])] if isinstance(new.get("text_config"), dict) else [])]
     if len(texts) == 2:

@@ -76,7 +76,8 @@ def convert_checkpoint(
     """Convert a reward model to another format, into a new folder that appears whole or not at all.
 
     The backbone's bytes stay as they are but for ``dtype`` and ``merge_adapter``. Memory: a block of a tensor at a
-    time, or one layer of a merge; the proof holds one model at a time, in the dtype that it is stored in.
+    time (safetensors; a whole tensor of a pickled file), or one layer of a merge; the proof holds one model at a time,
+    in the dtype that it is stored in (float32 under an adapter).
 
     Args:
         source: A folder or hub id, of any format that `load_reward_model` reads.
@@ -139,7 +140,7 @@ def write_converted(
         to=options.to,
         shift=shift,
         tensors=tensors,
-        written=_written(tensors, head),
+        written=_written(tensors, head, options),
         notes=(*notes, *_bias_notes(head, options), *sides.notes),
     )
 
@@ -186,11 +187,15 @@ def _write_whole(
     return tensors, model.head, list(model.notes), model.config
 
 
-def _written(tensors: Sequence[OutputTensor], head: Head | None) -> dict[str, torch.dtype]:
+def _written(
+    tensors: Sequence[OutputTensor], head: Head | None, options: ConversionOptions
+) -> dict[str, torch.dtype]:
     """Names of a loaded model, and what the tensors were written in."""
     written = {tensor.name.removeprefix(PEFT_PREFIX): tensor.dtype for tensor in tensors}
     if head is not None:  # a value head is in a file of its own
-        written |= {"score.weight": head.weight.dtype, "score.bias": head.weight.dtype}
+        written["score.weight"] = head.weight.dtype
+        if head.written_bias is not None and options.keeps_bias:  # one that is dropped is not rounded first
+            written["score.bias"] = head.written_bias.dtype
     return written
 
 
@@ -201,8 +206,8 @@ def _tensors(model: SourceModel, options: ConversionOptions) -> list[OutputTenso
         return [*tensors, *model.language_head]
     if model.head is not None:
         tensors.append(given_tensor("score.weight", model.head.weight))
-        if model.head.bias is not None and options.keeps_bias:
-            tensors.append(given_tensor("score.bias", model.head.bias))
+        if model.head.written_bias is not None and options.keeps_bias:
+            tensors.append(given_tensor("score.bias", model.head.written_bias))
     return tensors
 
 
@@ -229,7 +234,7 @@ def _fit_to_tokenizer(model: SourceModel, sides: SideFiles) -> SourceModel:
         config=model.config,
         skeleton=model.skeleton,
         backbone=tuple(with_new_rows(t, num_new) if t.name == name else t for t in model.backbone),
-        language_head=tuple(with_new_rows(tensor, num_new) for tensor in model.language_head),
+        language_head=model.language_head,  # made as tall where it is written
         head=model.head,
         notes=(*model.notes, f"the embedding got {num_new} rows of zeros for the pad token that was added"),
     )
@@ -248,9 +253,9 @@ def _shift(head: Head | None, options: ConversionOptions) -> float:
 
 def _bias_notes(head: Head | None, options: ConversionOptions) -> list[str]:
     """What the choice about the bias means."""
-    if head is None or head.bias is None or not float(head.bias):
+    if head is None or head.bias is None or head.written_bias is None or not float(head.bias):
         return []
-    value = float(head.bias.double())
+    value = float((head.written_bias if options.keeps_bias else head.bias).double())
     if not options.keeps_bias:
         return [
             f"the head's bias {value:+.9g} was dropped: every reward is {-value:+.9g} of what it was; margins stay"

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from plaudit.errors import PlauditError
 from plaudit.model.adapter import require_peft
+from plaudit.model.adapter_base import read_peft_config
+from plaudit.model.adapter_reading import PREFIX as PEFT_PREFIX
 from plaudit.model.checkpoint import CheckpointFacts
 from plaudit.model.convert.output_tensor import OutputTensor, computed_tensor, stored_tensor
 from plaudit.model.convert.source import LANGUAGE_HEADS
@@ -32,11 +34,7 @@ __all__ = [
     "NotLayerwise",
     "adapter_names",
     "merge_by_layer",
-    "peft_config_of",
 ]
-
-PEFT_PREFIX = "base_model.model."
-"""What peft puts before the model's own names."""
 
 BY_LAYER = ("LORA", "LOHA", "LOKR")
 """Methods whose layers know nothing of each other."""
@@ -79,7 +77,8 @@ def merge_by_layer(
         NotLayerwise: It has to be merged as a whole.
         PlauditError: A tensor of the adapter has no place in the base.
     """
-    config = peft_config_of(facts.path)
+    require_peft("merging an adapter")
+    config = read_peft_config(facts.path)
     if reason := _why_not(config, facts, base):
         raise NotLayerwise(reason)
     adapter_files, base_files = facts.open_tensors(), base.open_tensors()
@@ -93,7 +92,11 @@ def merge_by_layer(
             if "lora_" in name:
                 raise NotLayerwise("there is an adapter on the head")
         elif name.startswith(LANGUAGE_HEADS):
-            left_out.append(name)
+            if name.partition(".")[2] not in ("weight", "bias"):
+                left_out.append(name)
+                continue
+            stored = base_files.dtype(base_names[name]) if name in base_names else None
+            changed[name] = stored_tensor(adapter_files, source, name, dtype=dtype or stored)
         elif not module:
             raise _misfit(name, facts.path)
         elif rest in ("weight", "bias"):
@@ -118,25 +121,6 @@ def adapter_names(files: TensorFiles) -> dict[str, str]:
         for name in files.names()
         if ".original_module." not in name
     }
-
-
-def peft_config_of(folder: Path) -> Any:
-    """peft's config of an adapter's folder.
-
-    Raises:
-        PlauditError: It is none, or peft is not installed.
-    """
-    require_peft("merging an adapter")
-    from peft import PeftConfig
-
-    try:
-        return PeftConfig.from_pretrained(str(folder))
-    except (ValueError, KeyError, TypeError) as error:
-        raise PlauditError(
-            f"not a config of peft ({type(error).__name__}: {error})",
-            where=str(folder / "adapter_config.json"),
-            fix="Copy the adapter again, or upgrade peft.",
-        ) from error
 
 
 class _Layer:

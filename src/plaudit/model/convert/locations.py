@@ -10,9 +10,10 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from plaudit.errors import PlauditError
+from plaudit.model.adapter_base import folder_of_base
 from plaudit.model.hub_files import local_folder
 
-__all__ = ["adapter_config_of", "base_folder", "model_folder"]
+__all__ = ["adapter_config_of", "base_folder", "model_folder", "with_absolute_base"]
 
 SMALL_PATTERNS = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py")
 
@@ -52,21 +53,20 @@ def base_folder(adapter: Path) -> Path:
         PlauditError: The adapter does not name it, or it is not there.
     """
     config = adapter_config_of(adapter)
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    return folder_of_base(adapter, name, revision=revision, fetch=model_folder)
+
+
+def with_absolute_base(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An adapter's config that holds in any other folder, too: a path to its base is made absolute.
+
+    Args:
+        config: What ``adapter_config.json`` says.
+        folder: Where it is.
+    """
     name = config.get("base_model_name_or_path")
-    if not name:
-        raise PlauditError(
-            "the adapter does not say what it was trained on (base_model_name_or_path is empty)",
-            where=str(adapter / "adapter_config.json"),
-            fix="Write the base model's path or hub id there.",
-        )
-    beside = adapter / name
-    if beside.is_dir():
-        return Path(os.path.normpath(beside))
-    try:
-        return model_folder(name, revision=config.get("revision"))
-    except PlauditError as error:
-        raise PlauditError(
-            f"the base model {name!r} is neither a local folder nor a model that can be fetched",
-            where=str(adapter / "adapter_config.json"),
-            fix="Write its new place into base_model_name_or_path there (relative to the adapter is fine).",
-        ) from error
+    # A path that is relative to the adapter's folder, or to where its training ran.
+    for place in (folder / str(name), Path(str(name))):
+        if name and place.is_dir():
+            return config | {"base_model_name_or_path": os.path.abspath(place)}
+    return config

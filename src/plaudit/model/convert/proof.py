@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from plaudit.errors import PlauditError
@@ -150,11 +151,13 @@ def score_converted(
 def compare(scored: Scored, after: Float[np.ndarray, " conversation"], *, shift: float) -> Proof:
     """Before and after, once every reward has moved by ``shift``."""
     expected = scored.expected.astype(np.float64) + shift
-    largest = float(np.abs(scored.expected).max(initial=0.0)) + abs(shift)
+    largest = float(np.abs(expected).max(initial=0.0))
+    # The source's float32 sums hold the bias, which may be large beside what is left without it.
+    held = float(np.spacing(np.abs(scored.expected).max(initial=0.0))) if shift else 0.0
     return Proof(
         num_conversations=len(scored.sequences),
         largest_difference=float(np.abs(after - expected).max()),
-        tolerance=TOLERANCE * max(1.0, largest),
+        tolerance=TOLERANCE * max(1.0, largest) + held,
         rounding=float(np.abs(scored.expected - scored.rewards).max()),
     )
 
@@ -171,11 +174,14 @@ def _load(path: Path, tokenizer: PreTrainedTokenizerBase | None, *, head_key: st
     ).model
     head: Any = head_of(model)
     key = facts.head_weight_key
-    if not facts.is_adapter and key is not None and files.dtype(key).itemsize > widest.itemsize:
-        # The head of a 16-bit model may be stored in float32, and computes in float32 wherever plaudit runs.
-        head.weight.data = files.tensor(key).reshape(head.weight.shape).float()
-        if facts.head_bias_key is not None and getattr(head, "bias", None) is not None:
-            head.bias.data = files.tensor(facts.head_bias_key).reshape(head.bias.shape).float()
+    if facts.is_adapter or not isinstance(head, nn.Linear):
+        return model
+    # The head of a 16-bit model may be stored in float32, and computes in float32 wherever plaudit runs.
+    for stored, parameter in ((key, head.weight), (facts.head_bias_key, head.bias)):
+        if stored is None or parameter is None:
+            continue
+        if files.dtype(stored).itemsize > parameter.dtype.itemsize:
+            parameter.data = files.tensor(stored).reshape(parameter.shape).float()
     return model
 
 

@@ -78,6 +78,11 @@ class SideFiles:
             rewrites_tokenizer: Write the tokenizer anew in any case: transformers chooses its class by the
                 config.json beside it, which may be another one there, or none.
         """
+        self.copy_files(folder, rewrites_tokenizer=rewrites_tokenizer)
+        self._write_record(folder, self.normalization(config, shift))
+
+    def copy_files(self, folder: Path, *, rewrites_tokenizer: bool = False) -> None:
+        """Copy them, ``plaudit.json`` left out; the tokenizer as `copy_to` says."""
         for pattern in PATTERNS:
             for entry in sorted(self.folder.glob(pattern)):
                 if entry.is_dir():
@@ -86,14 +91,13 @@ class SideFiles:
                     shutil.copyfile(entry, folder / entry.name)
         if self.tokenizer is not None and (self.notes or rewrites_tokenizer):
             self.tokenizer.save_pretrained(folder)
-        self._write_record(folder, self.normalization(config, shift))
 
     def _write_record(self, folder: Path, normalization: RewardNormalization | None) -> None:
         file = self.record_folder / RECORD_FILE
         if file.is_file():
             content = json.loads(file.read_text(encoding="utf-8"))
-            if normalization is not None and self.record is not None and self.record.reward_mean is not None:
-                content["reward_mean"] = normalization.mean
+            if normalization is not None:  # of the record itself, or of OpenRLHF's config
+                content |= {"reward_mean": normalization.mean, "reward_std": normalization.std}
             replace_json(folder / RECORD_FILE, content)
         elif normalization is not None and (renderer := self.renderer()) is not None:
             # OpenRLHF's mean and std live in its config, which no other format has.

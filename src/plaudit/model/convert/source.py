@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from plaudit.errors import PlauditError
 from plaudit.model.checkpoint import PRETRAINED_PREFIX, CheckpointFacts
+from plaudit.model.convert.fit import check_backbone, check_head_width, has_linear_score
 from plaudit.model.convert.output_tensor import OutputTensor, stored_tensor
 from plaudit.model.reading import no_head
 from plaudit.model.stored_head import read_stored_head
@@ -30,6 +31,7 @@ __all__ = [
     "plain_names",
     "read_head",
     "read_whole_model",
+    "score_width",
     "skeleton",
 ]
 
@@ -43,7 +45,14 @@ class Head:
 
     weight: Float[Tensor, "1 hidden"]
     bias: Float[Tensor, " 1"] | None
-    """None where the format has none; then it is 0."""
+    """As the source has it, whatever it is cast to; None where the format has none, and it is 0."""
+    bias_dtype: torch.dtype | None = None
+    """What the bias is cast to where it is written; None keeps its own."""
+
+    @property
+    def written_bias(self) -> Float[Tensor, " 1"] | None:
+        """The bias as a folder that keeps it holds it."""
+        return self.bias if self.bias is None or self.bias_dtype is None else self.bias.to(self.bias_dtype)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +97,9 @@ def read_whole_model(facts: CheckpointFacts, *, dtype: torch.dtype | None) -> So
     model = skeleton(facts.path, facts.config)
     prefix = f"{model.base_model_prefix}."
     names = plain_names(files, facts, prefix)
+    check_backbone(facts, files, names, model)
     notes: list[str] = []
-    if not hasattr(model, "score"):
+    if not has_linear_score(model):
         tensors = tuple(stored_tensor(files, source, name, dtype=dtype) for name, source in names.items())
         return SourceModel(config=facts.config, skeleton=model, backbone=tensors, language_head=(), head=None)
     backbone, language_head, unknown = [], [], []
@@ -107,7 +117,7 @@ def read_whole_model(facts: CheckpointFacts, *, dtype: torch.dtype | None) -> So
             f"{len(unknown)} tensors belong to no part of {facts.architecture} and were left out: "
             f"{', '.join(unknown[:5])}"
         )
-    head, more = read_head(facts, dtype=dtype)
+    head, more = read_head(facts, dtype=dtype, width=score_width(model))
     return SourceModel(
         config=facts.config,
         skeleton=model,
@@ -136,28 +146,44 @@ def plain_names(files: TensorFiles, facts: CheckpointFacts, prefix: str) -> dict
     }
 
 
-def read_head(facts: CheckpointFacts, *, dtype: torch.dtype | None) -> tuple[Head, list[str]]:
+def read_head(
+    facts: CheckpointFacts, *, dtype: torch.dtype | None, width: int | None = None
+) -> tuple[Head, list[str]]:
     """The head of a folder as one row, and what has to be said of it.
 
-    Several outputs whose weights in the reward are known become one: the weighted sum of linear maps is one.
+    Several outputs whose weights in the reward are known become one: the weighted sum of linear maps is one. The sum
+    stays in float32, since rounding it is not the same as rounding its parts.
+
+    Args:
+        facts: The folder.
+        dtype: What the head is written in; None takes its own.
+        width: The model's hidden size, where it is known.
 
     Raises:
-        PlauditError: There is none, or it has several outputs of unknown weight, or values that are not finite.
+        PlauditError: There is none, or it has several outputs of unknown weight, another width, or values that are
+            not finite.
     """
     if facts.head_weight_key is None:
         raise no_head(facts, ["score.weight", "v_head.summary.weight"])
     stored = read_stored_head(facts)
+    if width is not None:
+        check_head_width(stored, width, facts.path)
     weight, bias = stored.weight, stored.bias
     notes: list[str] = []
     weights = facts.config.get("reward_weights")
     if weights is not None:
         factors = torch.tensor(weights, dtype=torch.float64)
-        weight = (factors @ weight.double())[None].to(weight.dtype)
-        bias = None if bias is None else (factors @ bias.double())[None].to(bias.dtype)
+        weight = (factors @ weight.double())[None].float()
+        bias = None if bias is None else (factors @ bias.double())[None].float()
         notes.append(f"the {len(weights)} outputs were added up into one by their weights in the reward")
-    if dtype is not None:
-        weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-    return Head(weight=weight, bias=bias), notes
+        return Head(weight=weight, bias=bias), notes
+    return Head(weight=weight if dtype is None else weight.to(dtype), bias=bias, bias_dtype=dtype), notes
+
+
+def score_width(model: PreTrainedModel) -> int:
+    """The hidden size that a class's ``score`` layer reads."""
+    score: Any = model.score
+    return score.in_features
 
 
 def skeleton(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
@@ -170,10 +196,11 @@ def skeleton(folder: Path, config: dict[str, Any]) -> PreTrainedModel:
     level = transformers_log.level
     transformers_log.setLevel(logging.ERROR)
     try:
-        settings = AutoConfig.from_pretrained(folder)
+        # Left out, it would ask on standard input whether code of the folder may run.
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         settings.num_labels = 1
         with torch.device("meta"):
-            return AutoModelForSequenceClassification.from_config(settings)
+            return AutoModelForSequenceClassification.from_config(settings, trust_remote_code=False)
     except (ValueError, KeyError, OSError, AttributeError) as error:
         kind = config.get("model_type") or "model"
         raise PlauditError(

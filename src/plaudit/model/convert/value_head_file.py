@@ -21,9 +21,9 @@ def write_value_head(folder: Path, head: Head, options: ConversionOptions) -> No
 
     Source: LLaMA-Factory, ``train/callbacks.py``, ``fix_valuehead_checkpoint``; ``model_utils/valuehead.py``.
     """
-    keeps_bias = head.bias is not None and options.keeps_bias
-    bias = head.bias if keeps_bias else torch.zeros(1, dtype=head.weight.dtype)
-    assert bias is not None
+    bias = head.written_bias if options.keeps_bias else None
+    if bias is None:
+        bias = torch.zeros(1, dtype=head.weight.dtype)
     tensors = {"v_head.summary.weight": head.weight, "v_head.summary.bias": bias}
     if options.value_head_format == "bin":
         torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "value_head.bin")
