@@ -247,10 +247,6 @@ def _print(rows: list[dict[str, Any]], console: Console) -> None:
     console.print(table)
 
 
-def _verdict(is_reached: bool) -> str:
-    return "reached" if is_reached else "not reached"
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

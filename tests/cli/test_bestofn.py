@@ -119,3 +119,82 @@ def test_a_server_is_asked_as_the_options_say(plaudit: Run, reward_model: Path, 
     with serve("openrlhf") as server:
         done = plaudit("bestofn", server.url, "--protocol", "openrlhf", *words, "--tokenizer", reward_model)
         assert done.status == 0, done.err
+
+
+def test_the_same_command_again_asks_for_nothing(plaudit: Run, samples: Path, tmp_path: Path):
+    words = ("--samples", samples, "--output-dir", tmp_path, "--quiet")
+    with serve("plaudit") as server:
+        num_asked = []
+        for more in ((), (), ("--rescore",)):
+            done = plaudit("bestofn", server.url, "--protocol", "plaudit", *words, *more)
+            assert done.status == 0, done.err
+            num_asked.append([path for path, _ in server.asked].count("/v1/rewards"))
+    assert num_asked == [10, 10, 20]
+
+
+def write_pairs(folder: Path, num: int, *, num_different: int = 1_000) -> tuple[Path, Path]:
+    """Prompts with a wrong and a right sample, and rewards that are higher for the wrong one."""
+    samples, rewards = folder / "pairs.jsonl", folder / "pair-rewards.jsonl"
+    records = [
+        {
+            "id": f"s{i}",
+            "prompt": f"p{i % num_different}",
+            "samples": [f"{i} no", f"{i} yes"],
+            "quality": [0, 1],
+        }
+        for i in range(num)
+    ]
+    samples.write_text("".join(json.dumps(record) + "\n" for record in records))
+    rewards.write_text("".join(json.dumps({"id": f"s{i}", "rewards": [1.0, 0.0]}) + "\n" for i in range(num)))
+    return samples, rewards
+
+
+def test_a_certain_fall_is_not_put_down_to_chance(plaudit: Run, tmp_path: Path):
+    samples, rewards = write_pairs(tmp_path, 20)
+    done = plaudit("bestofn", rewards, "--samples", samples, "--quiet")
+    assert "Over-optimised: from n = 1 to n = 2 the pick changes by -0.5000" in done.out
+    assert "nan" not in done.out
+
+
+def test_one_prompt_has_no_interval_and_that_is_said(plaudit: Run, tmp_path: Path):
+    # Twice the same prompt.
+    samples, rewards = write_pairs(tmp_path, 2, num_different=1)
+    done = plaudit("bestofn", rewards, "--samples", samples, "--quiet")
+    assert done.status == 0, done.err
+    assert "there is no interval from 1 prompt." in done.out
+    assert "2 prompts (1 different ones)" in done.out
+    assert "nan" not in done.out
+
+
+def test_a_flat_curve_is_called_flat(plaudit: Run, tmp_path: Path):
+    samples, rewards = write_pairs(tmp_path, 20)
+    rewards.write_text(rewards.read_text().replace("[1.0, 0.0]", "[1.0, 1.0]"))
+    done = plaudit("bestofn", rewards, "--samples", samples, "--quiet")
+    assert "as good at the largest n, 2, as at n = 1: no over-optimisation is seen" in done.out
+    assert "nan" not in done.out
+
+
+def test_an_n_beyond_all_samples_is_refused_before_anything_is_scored(plaudit: Run, samples: Path):
+    with serve("plaudit") as server:
+        done = plaudit("bestofn", server.url, "--samples", samples, "--n", "1,99")
+        assert done.status == 2 and "--n: best of 99" in done.err
+        assert not [path for path, _ in server.asked if path == "/v1/rewards"]
+
+
+def test_copies_are_asked_for_once_and_the_stored_rewards_can_be_read(plaudit: Run, tmp_path: Path):
+    samples, out = tmp_path / "samples.jsonl", tmp_path / "out"
+    record = {"prompt": "p", "samples": ["same", "same", "other"], "quality": [1, 1, 0]}
+    samples.write_text("".join(json.dumps({**record, "id": f"s{i}"}) + "\n" for i in range(2)))
+    calls = itertools.count()
+
+    def never_twice_the_same(body: Any, _: Any) -> Any:
+        rewards = [float(next(calls)) for _ in body["completions"]]
+        return {"data": [{"index": i, "reward": reward} for i, reward in enumerate(rewards)]}
+
+    with serve("plaudit", routes={"/v1/rewards": never_twice_the_same}) as server:
+        first = plaudit("bestofn", server.url, "--samples", samples, "--output-dir", out, "--json")
+        assert first.status == 0, first.err
+        assert sum(len(body["completions"]) for path, body in server.asked if path == "/v1/rewards") == 2
+    again = plaudit("bestofn", out, "--samples", samples, "--json")
+    assert again.status == 0, again.err
+    assert json.loads(again.out)["curve"] == json.loads(first.out)["curve"]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from plaudit.cli.evaluate_sets import SetReader, split_name
+from plaudit.cli.reading import ReadOptions
 from plaudit.evaluation.folder import read_evaluation
 from stand_ins.folders import PAIRS, write_reward_model
 from stand_ins.reward_server import reward_of, serve
@@ -126,3 +128,82 @@ def test_a_file_of_rewards_again_is_the_same_model(plaudit: Run, pairs: Path, tm
     for _ in range(2):
         done = plaudit("eval", path, "--data", pairs, "--transcripts", "text", "--output-dir", tmp_path / "o")
         assert done.status == 0, done.err
+
+
+def test_data_have_the_name_that_their_user_gives(plaudit: Run, pairs: Path, bench: Path, tmp_path: Path):
+    folder = tmp_path / "a=b"
+    folder.mkdir()
+    (folder / "pairs.jsonl").write_text(pairs.read_text())
+    rewards = tmp_path / "rewards.jsonl"
+    rows = [
+        {"prompt": p["prompt"], "completions": [p["chosen"], p["rejected"]], "rewards": [1, 0]} for p in PAIRS
+    ]
+    rewards.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = [
+        f"mine={pairs}",
+        f"half={pairs}=0.5",
+        f"deep={folder / 'pairs.jsonl'}",
+        folder / "*.jsonl",
+        bench,
+    ]
+    words = [word for entry in given for word in ("--data", entry)]
+    out = tmp_path / "o"
+    done = plaudit(
+        "eval",
+        rewards,
+        *words,
+        "--suite",
+        f"rewardbench={bench}",
+        "--transcripts",
+        "text",
+        "--output-dir",
+        out,
+    )
+    assert done.status == 0, done.err
+    found = read_evaluation(out).suites
+    assert list(found) == ["rewardbench", "mine", "half", "deep", "a-b", "rb"]
+    assert [len(found[name].rows) for name in ("mine", "half", "deep")] == [64, 32, 64]
+
+
+def test_a_name_that_something_has_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1").mkdir()
+    (tmp_path / "lr=1" / "a=b.jsonl").write_text("")
+    (tmp_path / "a=b.jsonl").write_text("")
+    (tmp_path / "a=b[1].jsonl").write_text("")
+    sources = [
+        "a=b[1].jsonl",
+        "a=b.jsonl",
+        "a=b.jsonl=0.5",
+        "a=b.jsonl@train",
+        "lr=1",
+        "lr=*/*.jsonl",
+        "lr=1/a=b.jsonl",
+        "./x=y.jsonl",
+    ]
+    assert [split_name(source) for source in sources] == [(None, source) for source in sources]
+    assert split_name("x=a=b.jsonl=10") == ("x", "a=b.jsonl=10")
+    assert split_name("x=org/name:config@test") == ("x", "org/name:config@test")
+
+
+@pytest.mark.parametrize(
+    "entries", [["a=x.jsonl", "a=y.jsonl"], ["rewardbench=x.jsonl"], ["=x.jsonl"], ["x="]]
+)
+def test_a_name_that_cannot_be_is_refused(plaudit: Run, bench: Path, entries: list[str]):
+    words = [word for entry in entries for word in ("--data", entry)]
+    done = plaudit("eval", "http://127.0.0.1:9", "--suite", f"rewardbench={bench}", *words)
+    assert done.status == 2 and "--data: " in done.err
+    assert "two sets are called" in done.err or "which name" in done.err
+
+
+def test_a_path_whose_name_was_given_to_others_gets_a_number(pairs: Path, bench: Path):
+    read = SetReader(
+        [f"rewardbench={bench}"],
+        [f"pairs={bench}", str(pairs)],
+        ReadOptions(),
+        limit=None,
+        bad_records_folder=None,
+        progress=False,
+        on_read=lambda *_: None,
+    )
+    assert read.names == ["rewardbench", "pairs", "pairs-2"]

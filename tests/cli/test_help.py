@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from transformers import TrainingArguments
 from typer.testing import CliRunner
 
 from plaudit.cli.app import app
-from plaudit.cli.command_pages import commands_page
+from plaudit.cli.command_pages import command_names, commands_page
 from plaudit.cli.settings import flag_of, setting_names
 from plaudit.cli.train_help import HIDDEN, MOST_USED
 from plaudit.training import RewardConfig
@@ -43,7 +44,13 @@ def test_the_program_says_its_version(program: Run):
     assert program("--version").out == f"plaudit {version('plaudit')}\n"
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "score", "calibrate", "merge", "convert", "inspect"])
+def test_every_command_has_its_section_in_the_docs():
+    (listed,) = [box for box in commands_page().split("╭") if box.startswith("─ Commands")]
+    assert re.findall(r"^│ (\w+) ", listed, flags=re.MULTILINE) == command_names()
+    assert re.findall(r"^## plaudit (\w+)$", PAGE.read_text(), flags=re.MULTILINE) == command_names()
+
+
+@pytest.mark.parametrize("command", [name for name in command_names() if name != "demo"])  # it needs nothing
 def test_each_page_has_an_example(command: str):
     page = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120"})
     assert page.exit_code == 0

@@ -34,3 +34,32 @@ def test_nothing_to_look_for_is_said(plaudit: Run, pairs: Path):
 def test_an_unknown_suite_lists_the_known(plaudit: Run, pairs: Path):
     done = plaudit("leaks", "--train", pairs, "--suite", "rewardbanch")
     assert done.status == 2 and "rewardbench" in done.err
+
+
+def test_what_is_found_is_said_without_what_is_not_there(plaudit: Run, tmp_path: Path):
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held-out.jsonl"
+    copied = "It was the best of times."
+    train.write_text(json.dumps({"prompt": "Quote it.", "chosen": copied, "rejected": "No."}) + "\n")
+    records = [
+        {"prompt": f"Which book is it, {i}?", "chosen": copied, "rejected": "No."} for i in range(2)
+    ] + [{"prompt": "Quote it!", "chosen": "Never, I said.", "rejected": "No."}]
+    held_out.write_text("".join(json.dumps(record) + "\n" for record in records))
+    done = plaudit("leaks", "--train", train, "--data", held_out, "--quiet")
+    assert done.status == 0, done.err
+    assert "nan" not in done.out
+    assert f"{held_out}:1: 1 completion equal; {train}:1" in done.out
+    assert f"{held_out}:3: prompt equal; {train}:1" in done.out
+    # "No." three times and "Never, I said."
+    assert "4 completions as a whole (under 5 words" in done.out
+
+
+def test_a_share_of_the_runs_is_said_of_the_part_that_has_it(plaudit: Run, tmp_path: Path):
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held-out.jsonl"
+    words = [f"w{i}" for i in range(16)]
+    train.write_text(
+        json.dumps({"prompt": " ".join(["so", *words[:14]]), "chosen": "a", "rejected": "b"}) + "\n"
+    )
+    held_out.write_text(json.dumps({"prompt": " ".join(words), "chosen": "c", "rejected": "d"}) + "\n")
+    done = plaudit("leaks", "--train", train, "--data", held_out, "--quiet")
+    # 16 words have 4 runs of 13, and 14 of them have 2.
+    assert f"{held_out}:1: 50% of the runs of 13 words of the prompt; {train}:1" in done.out

@@ -18,7 +18,8 @@ import torch
 from accelerate import PartialState
 
 from plaudit.evaluation.reward_store import RewardStore
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import read_preferences
 from plaudit.scoring import Scorer
 from stand_ins.folders import PAIRS

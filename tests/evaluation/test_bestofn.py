@@ -87,6 +87,29 @@ def test_hundreds_of_samples_stay_exact():
         assert expected_quality(ranks, ranks, n) == pytest.approx(n * 401 / (n + 1), rel=1e-12)
 
 
+def test_a_prompt_given_twenty_times_narrows_no_interval():
+    rng = np.random.default_rng(0)
+    rewards, quality = rng.random((10, 4)), rng.integers(0, 2, (10, 4)).astype(float)
+    answers = [["a", "a", "b", None]] * 10
+    # A prompt with fewer samples leaves the point of n = 4; the clusters of the others stay theirs.
+    short = ([[1.0, 0.0]], [[0.0, 1.0]], [["a", "b"]])
+    once = expected_best_of_n(
+        [*short[0], *rewards], [*short[1], *quality], [4], answers=[*short[2], *answers]
+    )
+    often = expected_best_of_n(
+        [*short[0], *np.repeat(rewards, 20, axis=0)],
+        [*short[1], *np.repeat(quality, 20, axis=0)],
+        [4],
+        answers=[*short[2], *(answers * 20)],
+        clusters=np.concatenate([[99], np.repeat(np.arange(10), 20)]),
+    )
+    assert (often.num_prompts, often.num_distinct_prompts, once.num_distinct_prompts) == (201, 11, 11)
+    for pick in ("picked", "oracle", "random", "majority"):
+        few, many = (getattr(curve.points[0], pick).interval for curve in (once, often))
+        np.testing.assert_allclose((many.low, many.high), (few.low, few.high))
+        assert many.method == few.method
+
+
 def test_kl_is_log_n_less_n_minus_1_over_n():
     assert best_of_n_kl(1) == 0.0
     assert best_of_n_kl(4) == pytest.approx(math.log(4) - 0.75)

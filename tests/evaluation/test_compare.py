@@ -7,25 +7,32 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from plaudit.errors import PlauditError
-from plaudit.evaluation.compare import ModelComparison, compare_evaluations
+from plaudit.evaluation.compare import compare_evaluations
 from plaudit.evaluation.compare_text import comparison_values, sentence, subsets_sentence
+from plaudit.evaluation.comparison import ModelComparison
 from plaudit.evaluation.folder import Evaluation, read_evaluation
 from plaudit.evaluation.result import RESULTS_SCHEMA_VERSION
 from plaudit.evaluation.shared_rows import most_different
 from plaudit.evaluation.storage import write_rows
+from plaudit.plain_json import as_plain
 from plaudit.preferences.group import PreferenceGroup
-from plaudit.training.plain_json import as_plain
 from stand_ins.comparisons import rows_of, text_group
 
 
 def stored(
-    folder: Path, model: str, groups: Sequence[PreferenceGroup], margins: Sequence[float], suite: str = "made"
+    folder: Path,
+    model: str,
+    groups: Sequence[PreferenceGroup],
+    margins: Sequence[float],
+    suite: str = "made",
+    **result: Any,
 ) -> Evaluation:
     """An evaluation's folder in which the model's margins are these."""
     rows = rows_of(groups)
@@ -34,13 +41,14 @@ def stored(
     rows = replace(rows, sequence_reward=rewards)
     folder.mkdir(parents=True)
     write_rows(folder / "rows.parquet", rows, list(groups))
-    result = {
+    values = {
         "schema": "plaudit.evaluation",
         "schema_version": RESULTS_SCHEMA_VERSION,
         "name": suite,
         "model": model,
+        **result,
     }
-    (folder / "results.json").write_text(json.dumps(result))
+    (folder / "results.json").write_text(json.dumps(values))
     return read_evaluation(folder)
 
 
@@ -82,6 +90,59 @@ def test_subsets_are_compared_with_holm_over_them_alone(two: ModelComparison):
     # Two tests: the smaller p doubles; the larger, 1, stays.
     assert (odd.adjusted_p, even.adjusted_p) == (pytest.approx(4 / 2**6), 1.0)
     assert two.suites[0].whole[0].adjusted_p == two.suites[0].whole[0].p_value
+
+
+def both_suites(folder: Path, model: str, one: Evaluation, other: Evaluation) -> Evaluation:
+    return Evaluation(folder=folder, model=model, summary={}, suites={**one.suites, **other.suites})
+
+
+def test_subsets_of_all_suites_are_one_family_and_the_whole_suites_another(tmp_path: Path):
+    groups = pairs(16, ["even", "odd"])
+
+    def evaluation(model: str, losses: dict[str, tuple[int, int]]) -> Evaluation:
+        """A model that is wrong in so many rows of the even and the odd subset of each suite."""
+        one, other = (
+            stored(
+                tmp_path / model / suite,
+                model,
+                groups,
+                [-1.0 if i // 2 < wrong[i % 2] else 1.0 for i in range(16)],
+                suite=suite,
+            )
+            for suite, wrong in losses.items()
+        )
+        return both_suites(tmp_path / model, model, one, other)
+
+    worse = evaluation("worse", {"x": (8, 7), "y": (6, 5)})
+    right = evaluation("right", {"x": (0, 0), "y": (0, 0)})
+    x, y = compare_evaluations([worse, right]).suites
+    # One side wins all, so p is 2 / 2^wins: of 8, 7, 6 and 5 wins in the subsets, of 15 and 11 in the whole suites.
+    assert [d.p_value for d in (*x.subsets, *y.subsets)] == pytest.approx([2 / 256, 2 / 128, 2 / 64, 2 / 32])
+    assert [d.adjusted_p for d in (*x.subsets, *y.subsets)] == pytest.approx([8 / 256, 6 / 128, 4 / 64, 4 / 64])
+    assert (x.whole[0].adjusted_p, y.whole[0].adjusted_p) == pytest.approx((4 / 2**15, 2 / 2**11))
+
+
+def headline_of(name: str, value: float, ties: str = "zero") -> dict[str, Any]:
+    score = {"name": name, "value": value, "num_items": 3, "kind": "average", "rule": "a rule"}
+    scores = {"suite": "judgebench", "headline": name, "scores": [score]}
+    return {"suite_scores": scores, "metrics": {"ties": ties}}
+
+
+def test_headlines_stand_side_by_side_where_they_are_one_score_by_one_tie_rule(tmp_path: Path):
+    gpt, also, half, claude = (
+        stored(tmp_path / name, name, pairs(3), [1.0] * 3, **headline)
+        for name, headline in {
+            "gpt": headline_of("gpt", 0.5),
+            "also": headline_of("gpt", 0.25),
+            "half": headline_of("gpt", 0.75, ties="half"),
+            "claude": headline_of("claude", 0.9),
+        }.items()
+    )
+    (suite,) = compare_evaluations([gpt, also]).suites
+    assert (suite.headline, suite.headline_values) == ("gpt", (0.5, 0.25))
+    for other in (half, claude):
+        (suite,) = compare_evaluations([gpt, other]).suites
+        assert (suite.headline, suite.headline_values) == (None, ())
 
 
 def test_rows_that_are_not_shared_are_counted_and_named(tmp_path: Path):
@@ -138,6 +199,18 @@ def test_ties_of_the_data_are_counted_and_in_no_accuracy(tmp_path: Path):
     assert (suite.num_data_ties, suite.whole[0].difference.n, len(suite.shared)) == (1, 3, 4)
 
 
+@pytest.mark.parametrize("tie_first", [True, False])
+def test_a_tie_in_the_data_of_one_model_is_in_no_accuracy_of_either(tmp_path: Path, tie_first: bool):
+    tie, decided = text_group("p", ["x", "y"], [], ties=[(0, 1)]), text_group("p", ["x", "y"])
+    a = stored(tmp_path / "a", "A", [*pairs(2), tie], [1.0] * 3)
+    b = stored(tmp_path / "b", "B", [*pairs(2), decided], [1.0, 1.0, -1.0])
+    (suite,) = compare_evaluations([a, b] if tie_first else [b, a]).suites
+    assert (len(suite.shared), suite.num_data_ties, suite.whole[0].difference.n) == (3, 1, 2)
+    assert most_different(suite.shared, 3) == [] or "p" not in [
+        row.prompt for row in most_different(suite.shared, 3)
+    ]
+
+
 def test_equal_rewards_count_as_the_rule_says(tmp_path: Path):
     groups = pairs(4)
     a = stored(tmp_path / "a", "A", groups, [0.0, 0.0, 1.0, 1.0])
@@ -181,7 +254,9 @@ def test_sentences_say_what_was_found(two: ModelComparison, tmp_path: Path):
     assert said == "made: 0 of 2 subsets differ after correction."
     same = stored(tmp_path / "same", "C", pairs(9), [1.0] * 9)
     again = stored(tmp_path / "again", "D", pairs(9), [2.0] * 9)
-    assert "alike" in sentence(compare_evaluations([same, again]).suites[0].whole[0])
+    assert "get the same of 9 comparisons right" in sentence(
+        compare_evaluations([same, again]).suites[0].whole[0]
+    )
 
 
 def test_values_are_strict_json_with_the_rows_that_differ_most(two: ModelComparison):
@@ -204,6 +279,13 @@ def test_the_same_name_twice_is_told_apart_by_folder(tmp_path: Path):
     a = stored(tmp_path / "seed-0", "model", pairs(3), [1.0] * 3)
     b = stored(tmp_path / "seed-1", "model", pairs(3), [1.0] * 3)
     assert compare_evaluations([a, b]).models == (str(tmp_path / "seed-0"), str(tmp_path / "seed-1"))
+
+
+def test_a_model_called_as_the_folder_of_another_is_told_apart_too(tmp_path: Path):
+    a = stored(tmp_path / "a", "model", pairs(3), [1.0] * 3)
+    b = stored(tmp_path / "b", "model", pairs(3), [1.0] * 3)
+    c = stored(tmp_path / "c", str(tmp_path / "a"), pairs(3), [-1.0] * 3)
+    assert len(set(compare_evaluations([a, b, c]).models)) == 3
 
 
 def test_what_cannot_be_compared_says_why(tmp_path: Path):

@@ -10,10 +10,13 @@ import pytest
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation import evaluate
-from plaudit.evaluation.folder import find_evaluations, folder_names, prepare_folder, read_evaluation
+from plaudit.evaluation.folder import find_evaluations, read_evaluation
 from plaudit.evaluation.margins import margin_histogram
+from plaudit.evaluation.names import folder_names
+from plaudit.evaluation.output_folder import prepare_folder
 from plaudit.evaluation.rewards_file import FileSource
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import Preferences, read_preferences
 
 RECORDS = [

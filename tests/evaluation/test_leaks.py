@@ -6,10 +6,12 @@ import math
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plaudit.evaluation.leaks import GRAM_WORDS, find_leaks, words_of
+from plaudit.evaluation.leaks import find_leaks
+from plaudit.evaluation.word_runs import GRAM_WORDS, words_of
 from plaudit.preferences import read_preferences
 from plaudit.preferences.group import PreferenceGroup
 from stand_ins.comparisons import text_group
@@ -39,8 +41,8 @@ def test_equal_prompt_is_found_whatever_its_case_and_punctuation():
 
 def test_equal_completion_is_counted_once_a_row():
     report = find_leaks(
-        [text_group("p", ["Yes, it is.", "No"]), text_group("q", ["yes it is", "x"])],
-        [text_group("r", ["YES it is", "never"])],
+        [text_group("p", ["Yes, it is so now.", "No"]), text_group("q", ["yes it is so now", "x"])],
+        [text_group("r", ["YES it is so NOW", "never"])],
     )
     assert (report.num_completions_equal, report.rows[0].num_completions_equal) == (1, 1)
     assert report.num_prompts_equal == 0
@@ -73,6 +75,56 @@ def test_words_in_ten_rows_are_no_template_yet():
     rows = [text_group(f"{shared} {text(i)}", [text(1000 + i), "b"]) for i in range(1, 11)]
     report = find_leaks([text_group(shared, ["c", "d"])], rows)
     assert (report.num_overlapping, report.num_template_grams) == (10, 0)
+
+
+@pytest.mark.parametrize("num_rows", [10, 11, 42])
+def test_one_prompt_in_many_rows_is_no_template(num_rows: int):
+    # K-wise data, answers and all: each row of the prompt has the same completion, and others of its own.
+    long, answer = text(0, 60), text(1, 60)
+    rows = [text_group(f"{long} what?", [f"{answer} indeed", f"bad {i}"]) for i in range(num_rows)]
+    for training in (text_group(f"Note. {long}", ["x", "y"]), text_group("Else", [f"Note. {answer}", "y"])):
+        report = find_leaks([training], rows)
+        assert (report.num_overlapping, report.num_template_grams, report.num_too_short) == (num_rows, 0, 0)
+
+
+def test_rows_of_two_prompts_by_turns_are_two_prompts():
+    shared = text(0, 20)
+    rows = [text_group(f"{shared} {'ab'[i % 2]}", [f"good {i}", f"bad {i}"]) for i in range(12)]
+    report = find_leaks([text_group(shared, ["c", "d"])], rows)
+    assert (report.num_overlapping, report.num_template_grams) == (12, 0)
+
+
+def test_rows_of_a_templates_words_alone_are_not_called_short():
+    rows = [text_group(f"{text(0, 20)} {i}", [f"good {i}", "b"]) for i in range(11)]
+    report = find_leaks([text_group(text(0, 20), ["c", "d"])], [*rows, text_group("short", ["e", "f"])])
+    # Each row has one run of its own, the one that ends in its number.
+    assert (report.num_too_short, report.num_template_only, report.num_overlapping) == (1, 0, 0)
+    rows = [text_group(str(i), [text(0, 20), "b"]) for i in range(11)]
+    report = find_leaks([text_group("p", [text(0, 20), "d"])], rows)
+    assert (report.num_too_short, report.num_template_only, report.num_overlapping) == (0, 11, 0)
+
+
+def test_yes_and_no_are_no_leaks_and_are_counted():
+    rows = [text_group(f"Is {i} a prime number?", ["Yes.", "No, it is not."]) for i in range(3)]
+    report = find_leaks([text_group("Is it?", ["Yes.", "No, it is not."])], rows)
+    assert (report.rows, report.num_completions_equal, report.num_completions_left_out) == ((), 0, 6)
+
+
+def test_a_completion_with_more_than_ten_prompts_is_no_leak():
+    refusal = "I am sorry, but I cannot help with that."
+    for num_prompts, found in ((10, 10), (11, 0)):
+        rows = [text_group(f"ask {i}", [refusal, f"no answer to it {i}"]) for i in range(num_prompts)]
+        report = find_leaks([text_group("else", [refusal, "b"])], rows)
+        assert report.num_completions_equal == len(report.rows) == found
+        assert report.num_completions_left_out == num_prompts - found
+    same_prompt = [text_group("ask", [refusal, f"no answer to it {i}"]) for i in range(11)]
+    assert find_leaks([text_group("else", [refusal, "b"])], same_prompt).num_completions_equal == 11
+
+
+def test_a_copied_chinese_passage_is_found():
+    passage = "今天我们讨论的是如何在没有网络的情况下训练一个很大的奖励模型并且评估它的准确率"
+    rows = [text_group(f"{passage}请问你怎么看", ["好", "坏"])]
+    assert find_leaks([text_group(f"前言{passage}后记", ["一", "二"])], rows).num_overlapping == 1
 
 
 word = st.sampled_from(["a", "b"])

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plaudit.evaluation.plan import num_characters, plan_evaluation
+from plaudit.evaluation.plan import plan_evaluation
+from plaudit.evaluation.said import num_characters
 from plaudit.preferences.group import PreferenceGroup
 from stand_ins.comparisons import byte_group, text_group
 

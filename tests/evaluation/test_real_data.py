@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from plaudit.evaluation.run import EvaluationRun, EvaluationSet, evaluate_suites
+from plaudit.evaluation.folder import read_evaluation
+from plaudit.evaluation.run import EvaluationRun, evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.evaluation.suites import find_suite
 from plaudit.scoring import Scorer
 from stand_ins.folders import write_reward_model
+from stand_ins.processes import script_environment
 
 LLMBAR = {
     "LLMBar/Natural": "llmbar-natural",
@@ -106,6 +111,32 @@ def test_decisions_do_not_move_with_the_order_of_the_file(
         for result in (found, expected.results["rewardbench"])
     )
     assert ours == pytest.approx(theirs, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_decisions_do_not_move_with_the_number_of_processes(
+    expected: EvaluationRun, model: Path, records, tmp_path: Path
+):
+    """``plaudit eval`` itself, which starts two processes that speak by gloo."""
+    path, out = tmp_path / "rewardbench.jsonl", tmp_path / "out"
+    path.write_text("".join(json.dumps(row) + "\n" for row in records))
+    words = f"eval {model} --suite rewardbench={path} --output-dir {out} --num-processes 2".split()
+    words += "--device cpu --dtype float32 --quiet".split()
+    done = subprocess.run(
+        [sys.executable, "-m", "plaudit.cli", *words],
+        env=script_environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((out / "rewards").iterdir())) == 2, "each process has scored a part"
+    found, result = read_evaluation(out).suites["rewardbench"], expected.results["rewardbench"]
+    np.testing.assert_allclose(found.rows.margin, result.rows.margin, atol=2e-5)
+    np.testing.assert_array_equal(found.rows.margin > 0, result.rows.margin > 0)
+    assert found.scores is not None
+    assert [score.value for score in found.scores.scores] == pytest.approx(_values(result), nan_ok=True)
 
 
 def _values(result) -> list[float]:

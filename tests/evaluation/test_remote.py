@@ -14,8 +14,9 @@ import pytest
 from plaudit.errors import PlauditError
 from plaudit.evaluation.protocols import PROTOCOLS
 from plaudit.evaluation.remote import ServerSource
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
 from plaudit.evaluation.server_requests import MAX_TRIES, Server
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import Preferences, read_preferences
 from plaudit.tokens import Renderer
 from stand_ins.reward_server import RewardServer, reward_of, serve

@@ -14,7 +14,8 @@ import pytest
 from plaudit.errors import PlauditError
 from plaudit.evaluation.conversations import conversation_key
 from plaudit.evaluation.rewards_file import FileSource
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import read_preferences
 
 PAIRS = [

@@ -12,7 +12,8 @@ import torch
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.folder import read_evaluation
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.evaluation.suites import find_suite
 from plaudit.preferences import Preferences, read_preferences
 from plaudit.scoring import Scorer

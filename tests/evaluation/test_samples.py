@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from plaudit.errors import PlauditError
-from plaudit.evaluation.samples import PromptSamples, read_samples
+from plaudit.evaluation.samples import PromptSamples, number_prompts, read_samples
 
 
 def read(folder: Path, *records: dict, quality: str | None = None) -> list[PromptSamples]:
@@ -94,3 +94,11 @@ def test_real_samples_are_read_with_their_quality(shared_data: Path):
     judged = read_samples(shared_data / "best-of-16" / "samples.jsonl.gz", quality="p_win_vs_ref")
     assert len(judged) == 379
     assert all((s.quality >= 0).all() and (s.quality <= 1).all() for s in judged)
+
+
+def test_equal_prompts_have_one_number(tmp_path: Path):
+    turns = [{"role": "user", "content": "p"}]
+    turned = [{"content": "p", "role": "user"}]
+    prompts = ["p", "q", "p", turns, turned]
+    records = [{"prompt": prompt, "samples": ["a"], "quality": [1]} for prompt in prompts]
+    assert number_prompts(read(tmp_path, *records)).tolist() == [0, 1, 0, 2, 2]

@@ -57,6 +57,17 @@ def test_test_that_fits_is_chosen_by_shared_prompts():
     assert (shared.method, shared.p_value, shared.num_differing) == (SIGN_FLIPS, 1.0, 1)
 
 
+def test_mcnemar_is_named_only_where_all_differences_are_of_one_size():
+    prompts = np.arange(4)
+    nothing, halves, mixed = np.zeros(4), np.array([0.5, 0.5, 0.5, 0.0]), np.array([1.0, 0.5, 0.5, 0.5])
+    assert paired_test(nothing, nothing, prompts).method == MCNEMAR
+    alike = paired_test(nothing, halves, prompts)
+    assert (alike.method, alike.p_value) == (MCNEMAR, binomtest(0, 3).pvalue)
+    # Signs of 1, 1/2, 1/2 and -1/2: totals as far from 0 as 3/2 are 5/2 (once), 3/2 (3 times), and their opposites.
+    sizes = paired_test(np.array([0.0, 0.0, 0.0, 1.0]), mixed, prompts)
+    assert (sizes.method, sizes.p_value, sizes.num_differing) == (SIGN_FLIPS, pytest.approx(8 / 16), 4)
+
+
 def test_copies_of_comparisons_under_their_prompt_add_no_evidence():
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 2, 60).astype(float), rng.integers(0, 2, 60).astype(float)
@@ -112,7 +123,14 @@ def coverage(draw, truth: float, prompts: np.ndarray, seed: int, repetitions: in
 
 @pytest.mark.parametrize(
     ("n", "both", "only_first", "only_second"),
-    [(200, 0.6, 0.10, 0.12), (400, 0.7, 0.05, 0.05), (100, 0.5, 0.1, 0.25)],
+    # The last two have ten comparisons that are decided differently, on average: the fewest for which it holds.
+    [
+        (200, 0.6, 0.10, 0.12),
+        (400, 0.7, 0.05, 0.05),
+        (100, 0.5, 0.1, 0.25),
+        (100, 0.8, 0.05, 0.05),
+        (28, 0.5, 0.1, 0.25),
+    ],
 )
 def test_interval_covers_the_true_difference_in_95_of_100(
     n: int, both: float, only_first: float, only_second: float
@@ -148,6 +166,14 @@ def test_interval_does_not_fall_short_in_small_subsets():
 
     # The plain percentile bootstrap covers 0.89 here.
     assert coverage(draw, 0.04, np.arange(46), seed=2) >= 0.95 - 0.03
+
+
+def test_interval_is_too_wide_and_never_too_narrow_where_hardly_anything_differs():
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        kind = rng.choice(3, size=20, p=[0.9, 0.05, 0.05])
+        return (kind != 2).astype(float), (kind != 1).astype(float)
+
+    assert coverage(draw, 0.0, np.arange(20), seed=4) >= 0.98
 
 
 def test_equal_models_are_called_different_in_at_most_5_of_100():

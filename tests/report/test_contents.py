@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from plaudit.errors import PlauditError
 from plaudit.evaluation.bestofn import expected_best_of_n
 from plaudit.evaluation.suites.llmbar import LLMBar
+from plaudit.plain_json import write_json
 from plaudit.report import (
     ModelOutput,
     ReportOptions,
@@ -22,10 +23,10 @@ from plaudit.report import (
     report_text,
 )
 from plaudit.report.best_of_n import read_best_of_n
-from plaudit.report.comparison_data import comparison_data, unpack
+from plaudit.report.comparison_data import comparison_data
 from plaudit.report.scores import headline_of, scores_of
 from plaudit.report.tables import report_tables
-from plaudit.training.plain_json import write_json
+from plaudit.report.text_blocks import unpack
 from stand_ins.evaluations import exclamations, make_records, write_evaluation
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from plaudit.report import ModelOutput, ReportOptions, report_text
-from plaudit.report.comparison_data import unpack
 from plaudit.report.drawing import COLOURS
 from plaudit.report.page import json_in_html
+from plaudit.report.text_blocks import unpack
 from stand_ins.evaluations import EVIL
 
 
@@ -78,6 +78,12 @@ def test_markup_in_a_completion_or_name_is_never_markup_in_the_page(page: str, t
     assert "onerror" not in page, "completions stand packed in the page"
     assert len([attrs for attrs, _ in tags.of("script") if not attrs]) == 1
     assert not tags.of("img")
+
+
+def test_markup_in_a_title_is_shown_as_text(models: list[ModelOutput]):
+    page = report_text(models[1:], "html", ReportOptions(title=EVIL, with_texts=False))
+    assert "<img" not in page and "&lt;img src=x" in page
+    assert not Tags(page).of("img")
 
 
 def test_json_in_a_script_element_cannot_end_it():

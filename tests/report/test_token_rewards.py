@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from plaudit.errors import PlauditError
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import read_preferences
 from plaudit.report import ModelOutput, read_outputs
 from plaudit.report.strip import strip_tokens

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.evaluation.run import EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.evaluation.suites import Suite
 from plaudit.preferences import read_preferences
 from plaudit.tokens import Renderer

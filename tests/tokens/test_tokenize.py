@@ -120,7 +120,8 @@ def test_report_counts_every_loss_and_says_so_in_words():
         f"1 of 5 groups dropped: a completion alone exceeds max_length 40 (longest {longest} tokens)"
         in summary
     )
-    assert "1 of 5 groups dropped: their completions are the same tokens" in summary
+    same = "1 of 5 groups teach nothing, and training drops them: their completions are the same tokens"
+    assert same in summary
     assert "1 of 5 groups dropped: no two completions are compared" in summary
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import distributed
 
-from plaudit.training.agreement import one_process_first
+from plaudit.processes import one_process_first
 
 
 def main(file: Path) -> None:

@@ -26,7 +26,8 @@ __all__ = ["app"]
 HELP = (
     "Reward models, whole: train one on preference data, know how good it is, score with it.\n\n"
     "[bold]train[/] makes a reward model from comparisons, [bold]eval[/] says how well it agrees with comparisons "
-    "it has not seen, [bold]score[/] adds its reward to every line of a file."
+    "it has not seen, [bold]compare[/] whether two models differ, [bold]bestofn[/] how good the answers are that it "
+    "picks, [bold]report[/] shows it all on one page. [bold]score[/] adds a model's reward to every line of a file."
 )
 
 app = typer.Typer(

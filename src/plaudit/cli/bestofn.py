@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +17,19 @@ from plaudit.cli.model_options import (
     HeadKey,
     MaxTokensPerPass,
     Protocol,
+    Rescore,
     ServerModel,
     Timeout,
     Tokenizer,
+    go_on,
 )
 from plaudit.cli.running import interruptible
 from plaudit.errors import PlauditError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-
     from plaudit.cli.evaluate_sources import ModelOptions
-    from plaudit.evaluation.samples import PromptSamples
+    from plaudit.evaluation.reward_source import RewardSource
+    from plaudit.scoring import Scorer
 
 __all__ = ["bestofn", "register"]
 
@@ -69,10 +69,14 @@ def bestofn(
     levels: Annotated[int, typer.Option(help="Levels of difficulty; 1 for none.", min=1)] = 4,
     output_dir: Annotated[
         Path | None,
-        typer.Option(help="Write [bold]bestofn.json[/] and [bold]rewards.jsonl[/] here."),
+        typer.Option(
+            help="Write [bold]bestofn.json[/] and [bold]rewards.jsonl[/] here; what was scored before, also by a run "
+            "that was interrupted, is not scored again."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Warnings and errors only, and the table.")] = False,
+    rescore: Rescore = False,
     head_key: HeadKey = None,
     attention: Attention = "auto",
     dtype: Dtype = "auto",
@@ -86,17 +90,21 @@ def bestofn(
 ) -> None:
     """Measure best of n; `HELP` is its page."""
     set_up_output(quiet=quiet)
-    with interruptible("Nothing was written; give the same command again."):
+    with interruptible(go_on(output_dir)):
         import json
 
         from plaudit.cli.bestofn_display import print_best_of_n
         from plaudit.cli.evaluate_sources import ModelOptions
+        from plaudit.evaluation.bestofn_input import check_n_values
         from plaudit.evaluation.bestofn_result import measure_best_of_n
+        from plaudit.evaluation.remote import ServerSource
+        from plaudit.evaluation.sample_rewards import reward_samples
         from plaudit.evaluation.samples import read_samples
-        from plaudit.training.plain_json import as_plain
+        from plaudit.plain_json import as_plain
 
         n_values = None if n is None else _parse_n(n)
         prompts = read_samples(samples, quality=quality)
+        check_n_values(n_values or (), [len(s.completions) for s in prompts], where="--n")
         options = ModelOptions(
             attention=attention,
             dtype=dtype,
@@ -109,7 +117,11 @@ def bestofn(
             timeout_s=timeout,
             head_key=head_key,
         )
-        rewards = _rewards(model, prompts, options, quiet=quiet)
+        source = _open(model, options)
+        with source if isinstance(source, ServerSource) else nullcontext():
+            rewards = reward_samples(
+                source, prompts, output_dir=output_dir, rescore=rescore, progress=not quiet
+            )
         result = measure_best_of_n(
             prompts, rewards, n_values=n_values, num_levels=levels, model=model, name=samples
         )
@@ -143,25 +155,13 @@ def _parse_n(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _rewards(
-    model: str, prompts: Sequence[PromptSamples], options: ModelOptions, *, quiet: bool
-) -> Sequence[np.ndarray]:
-    """The rewards of all samples: from a file or folder of them, a server, or a model here."""
+def _open(model: str, options: ModelOptions) -> Scorer | RewardSource:
+    """A file or folder of rewards, a server, or a model here."""
     from plaudit.cli.evaluate_sources import open_model
-    from plaudit.evaluation.bestofn_result import REWARDS_FILE, rewards_from_source, score_samples
-    from plaudit.evaluation.remote import ServerSource
-    from plaudit.evaluation.reward_source import RewardSource
+    from plaudit.evaluation.bestofn_result import REWARDS_FILE
     from plaudit.evaluation.rewards_file import FileSource
 
     path = Path(model)
     if (path / REWARDS_FILE).is_file():
-        return rewards_from_source(FileSource(path / REWARDS_FILE), prompts)
-    if path.is_file():
-        return rewards_from_source(FileSource(path), prompts)
-    source = open_model(model, options)
-    if isinstance(source, ServerSource):
-        with source:
-            return rewards_from_source(source, prompts)
-    if isinstance(source, RewardSource):
-        return rewards_from_source(source, prompts)
-    return score_samples(source, prompts, progress=not quiet)
+        return FileSource(path / REWARDS_FILE)
+    return FileSource(path) if path.is_file() else open_model(model, options)

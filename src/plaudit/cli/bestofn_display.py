@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +32,13 @@ def overoptimisation_sentence(found: OverOptimisation) -> str:
         return f"No prompt has {found.largest_n} samples, so nothing can be said of over-optimisation."
     if found.best_n == found.largest_n:
         return f"The pick is best at the largest n, {found.largest_n}: no over-optimisation is seen."
+    if found.change == 0:
+        same = f"The pick is as good at the largest n, {found.largest_n}, as at n = {found.best_n}"
+        return f"{same}: no over-optimisation is seen."
+    plural = "" if found.num_prompts == 1 else "s"
     fall = f"from n = {found.best_n} to n = {found.largest_n} the pick changes by {found.change:+.4f}"
+    if math.isnan(found.low):
+        return f"{fall[0].upper()}{fall[1:]}; there is no interval from {found.num_prompts} prompt{plural}."
     interval = f"(95% over all n together: {found.low:+.4f} to {found.high:+.4f})"
     if found.is_shown:
         return f"Over-optimised: {fall} {interval}. Use n = {found.best_n} or fewer."
@@ -50,7 +58,7 @@ def _curve_table(curve: BestOfNCurve, title: str) -> Table:
             str(point.n),
             f"{point.kl:.3f}",
             _value(point.picked),
-            f"{point.picked.interval.low:.4f} to {point.picked.interval.high:.4f}",
+            _ends(point.picked),
             _value(point.random),
             *majority,
             _value(point.oracle),
@@ -77,9 +85,11 @@ def _difficulty_table(result: BestOfNResult) -> Table:
 
 def _footnotes(result: BestOfNResult) -> list[str]:
     num_samples = sum(len(r) for r in result.rewards)
+    distinct = result.curve.num_distinct_prompts
+    repeated = f" ({distinct:,} different ones)" if distinct < len(result.samples) else ""
     notes = [
-        f"{len(result.samples):,} prompts, {num_samples:,} samples; exact over all subsets of n; intervals by "
-        "bootstrap over prompts; KL = log n - (n - 1) / n, an upper bound"
+        f"{len(result.samples):,} prompts{repeated}, {num_samples:,} samples; exact over all subsets of n; "
+        "intervals by bootstrap over prompts; KL = log n - (n - 1) / n, an upper bound"
     ]
     if any(point.majority is not None for point in result.curve.points) and result.num_without_answer:
         notes.append(f"{result.num_without_answer:,} samples name no final answer and do not vote")
@@ -88,6 +98,11 @@ def _footnotes(result: BestOfNResult) -> list[str]:
             f"the smallest prompt has {result.curve.min_samples} samples: points beyond rest on fewer prompts"
         )
     return notes
+
+
+def _ends(estimate: Estimate) -> str:
+    low, high = estimate.interval.low, estimate.interval.high
+    return "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
 
 
 def _value(estimate: Estimate | None) -> str:

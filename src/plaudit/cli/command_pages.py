@@ -7,14 +7,11 @@ import io
 import os
 from collections.abc import Iterator
 
+from plaudit.cli.app import app
 from plaudit.cli.running import main
 
-__all__ = ["commands_page"]
+__all__ = ["command_names", "commands_page"]
 
-COMMANDS = (
-    *("train", "plan", "eval", "score", "calibrate"),
-    *("merge", "convert", "inspect", "demo"),
-)
 WIDTH = 100
 
 INTRODUCTION = """\
@@ -27,10 +24,15 @@ line that says how to go on. Results go to standard output, everything else to s
 """
 
 
+def command_names() -> list[str]:
+    """Every command, in the order of `plaudit --help`."""
+    return [command.name for command in app.registered_commands if command.name is not None]
+
+
 def commands_page() -> str:
     """The page as Markdown."""
     parts = [INTRODUCTION, _section("plaudit", ["--help"])]
-    parts += [_section(f"plaudit {name}", [name, "--help"]) for name in COMMANDS]
+    parts += [_section(f"plaudit {name}", [name, "--help"]) for name in command_names()]
     return "\n".join(parts)
 
 

@@ -17,7 +17,9 @@ HELP = (
     "[bold]plaudit compare results/model-a results/model-b[/]\n\n"
     "Takes the folders that [bold]plaudit eval --output-dir[/] wrote; a folder with several models stands for all of "
     "them. Gives, for each suite and subset, both accuracies, their difference with its interval, a paired test with "
-    "Holm's correction, and the comparisons in which the models differ most. No model is loaded."
+    "Holm's correction, and the comparisons in which the models differ most. What is tested is the share of single "
+    "comparisons that a model gets right; a suite's own score (best of four, a mean of sections) is shown and not "
+    "tested. No model is loaded."
 )
 
 
@@ -42,7 +44,7 @@ def compare(
         from plaudit.evaluation.compare import compare_evaluations
         from plaudit.evaluation.compare_text import comparison_values
         from plaudit.evaluation.folder import find_evaluations, read_evaluation
-        from plaudit.training.plain_json import as_plain
+        from plaudit.plain_json import as_plain
 
         found = [path for folder in folders for path in (find_evaluations(folder) or [folder])]
         comparison = compare_evaluations([read_evaluation(path) for path in found], ties=ties, seed=seed)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from plaudit.evaluation.compare import ModelComparison, PairDifference, SuiteComparison
 from plaudit.evaluation.compare_text import p_text, points, sentence, subsets_sentence
+from plaudit.evaluation.comparison import ModelComparison, PairDifference, SuiteComparison
 from plaudit.evaluation.shared_rows import NotShared, RowDifference, most_different
 
 __all__ = ["print_comparison"]
@@ -104,7 +104,8 @@ def _not_shared(entry: NotShared) -> str:
 def _headline(suite: SuiteComparison) -> str:
     values = zip(suite.models, suite.headline_values, strict=True)
     named = ", ".join(f"{model} {value:.3f}" for model, value in values)
-    return f"By the suite's own rule ({suite.headline}, over all rows of each model): {named}."
+    rule = f"By the suite's own rule ({suite.headline}, over all rows of each model): {named}."
+    return f"{rule} No test is made of this score: those here are of single comparisons."
 
 
 def _print_rows(console: Console, suite: SuiteComparison, rows: Sequence[RowDifference]) -> None:

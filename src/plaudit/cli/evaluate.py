@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from plaudit.cli.console import messages, results, set_up_output
+from plaudit.cli.console import set_up_output
 from plaudit.cli.model_options import (
     SERVER,
     Attention,
@@ -19,16 +18,14 @@ from plaudit.cli.model_options import (
     HeadKey,
     MaxTokensPerPass,
     Protocol,
+    Rescore,
     ServerModel,
     Timeout,
     Tokenizer,
     UwoCoefficient,
+    go_on,
 )
 from plaudit.cli.running import interruptible
-
-if TYPE_CHECKING:
-    from plaudit.cli.evaluate_sources import ModelOptions, SetReader
-    from plaudit.evaluation.run import EvaluationRun
 
 __all__ = ["evaluate", "register"]
 
@@ -89,7 +86,8 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Comparisons: a file, folder, glob or hub id. Repeatable; each is measured by itself.",
+            help="Comparisons: a file, folder, glob or hub id; [bold]NAME=PATH[/] says what to call them. "
+            "Repeatable; each is measured by itself.",
             show_default=False,
         ),
     ] = None,
@@ -150,10 +148,7 @@ def evaluate(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    rescore: Annotated[
-        bool,
-        typer.Option("--rescore", help="Score again what was scored before.", rich_help_panel=MODEL),
-    ] = False,
+    rescore: Rescore = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -174,13 +169,10 @@ def evaluate(
 ) -> None:
     """Measure how well reward models agree with comparisons; `HELP` is its page."""
     set_up_output(quiet=quiet)
-    go_on = (
-        "Nothing was written; give the same command again."
-        if output_dir is None
-        else "Give the same command again: it goes on after the last reward that was stored."
-    )
-    with interruptible(go_on):
-        from plaudit.cli.evaluate_sources import ModelOptions, SetReader, join_processes
+    with interruptible(go_on(output_dir)):
+        from plaudit.cli.evaluate_run import evaluate_models, say
+        from plaudit.cli.evaluate_sets import SetReader
+        from plaudit.cli.evaluate_sources import ModelOptions, join_processes
         from plaudit.cli.reading import ReadOptions, parse_columns
         from plaudit.errors import PlauditError
         from plaudit.tokens import LengthLimits
@@ -202,7 +194,7 @@ def evaluate(
             limit=limit,
             bad_records_folder=output_dir,
             progress=not quiet,
-            on_read=lambda _, found: None if quiet else _say(found),
+            on_read=lambda _, found: None if quiet else say(found),
         )
         options = ModelOptions(
             attention=attention,
@@ -225,7 +217,7 @@ def evaluate(
             "overwrite": overwrite,
             "progress": not quiet,
         }
-        _evaluate(
+        evaluate_models(
             everything, options, reader, output_dir, settings, is_first=join_processes(device), quiet=quiet
         )
 
@@ -233,51 +225,3 @@ def evaluate(
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("eval", cls=EvaluateCommand, help=HELP)(evaluate)
-
-
-def _evaluate(
-    models: list[str],
-    options: ModelOptions,
-    reader: SetReader,
-    output_dir: Path | None,
-    settings: dict[str, Any],
-    *,
-    is_first: bool,
-    quiet: bool,
-) -> None:
-    """One model after the other; each is gone from memory before the next one is loaded."""
-    from plaudit.cli.evaluate_sources import open_models
-    from plaudit.evaluation.display import models_table
-    from plaudit.evaluation.remote import ServerSource
-    from plaudit.evaluation.run import evaluate_suites
-
-    runs: list[EvaluationRun] = []
-    for model, name, source in open_models(models, options):
-        is_only = len(models) == 1 or options.combine is not None
-        folder = output_dir if output_dir is None or is_only else output_dir / name
-        renderer = getattr(source, "renderer", None)
-        sets = reader.sets(
-            render="chat" if renderer is None else renderer.render,
-            transcripts=getattr(source, "transcripts", "messages"),
-        )
-        with source if isinstance(source, ServerSource) else nullcontext():
-            run = evaluate_suites(source, sets, output_dir=folder, name=model, **settings)
-        del source
-        runs.append(run)
-        if is_first:
-            for result in run.results.values():
-                result.print(results())
-            if folder is not None and not quiet:
-                _say(
-                    f"{folder}/results.json; of each set results.json and rows.parquet: {', '.join(run.results)}"
-                )
-    if is_first and len(runs) > 1:
-        headlines = {
-            f"{name}: {result.headline()[0]}": [run.results[name].headline()[1] for run in runs]
-            for name, result in runs[0].results.items()
-        }
-        results().print(models_table([run.model for run in runs], headlines))
-
-
-def _say(text: str) -> None:
-    messages().print(text, highlight=False, markup=False, soft_wrap=True)

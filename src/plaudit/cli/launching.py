@@ -81,7 +81,7 @@ def launch(num_processes: int, words: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _num_cores() // num_processes)))
     # Its tables would stand below the error.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    folder = Path(tempfile.mkdtemp(prefix="plaudit-train-"))
+    folder = Path(tempfile.mkdtemp(prefix="plaudit-run-"))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from plaudit.cli.running import interruptible
 from plaudit.errors import PlauditError
 
 if TYPE_CHECKING:
-    from plaudit.evaluation.leaks import LeakedRow, LeakReport
+    from plaudit.evaluation.leak_report import LeakedRow, LeakReport
     from plaudit.preferences import Preferences
 
 __all__ = ["leaks", "register"]
@@ -22,7 +23,8 @@ HELP = (
     "Look for evaluation data in training data.\n\n"
     "[bold]plaudit leaks --train train.jsonl --data held-out.jsonl --suite rewardbench[/]\n\n"
     "Counts and names the rows whose prompt or completion is in the training data as a whole, and those that share "
-    "13 words in a row with it. Case, spaces and punctuation do not matter."
+    "13 words in a row with it. Case, spaces and punctuation do not matter. Completions of "
+    "fewer than 5 words are not looked for, nor is what more than 10 prompts of the evaluation data share."
 )
 
 
@@ -47,8 +49,8 @@ def leaks(
         from itertools import chain
 
         from plaudit.evaluation.leaks import LeakIndex
+        from plaudit.plain_json import write_json
         from plaudit.preferences import read_preferences
-        from plaudit.training.plain_json import write_json
 
         if not (data or suite):
             raise PlauditError("there is nothing to look for", where="--data", fix="Give --data or --suite.")
@@ -92,6 +94,9 @@ def _print(name: str, report: LeakReport, show: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from plaudit.evaluation.leak_report import MAX_PROMPTS, MIN_COMPLETION_WORDS
+    from plaudit.evaluation.word_runs import GRAM_WORDS
+
     table = Table(
         title=Text(f"{name} in {report.num_training_rows:,} training records"), title_justify="left"
     )
@@ -102,20 +107,38 @@ def _print(name: str, report: LeakReport, show: int) -> None:
         ("evaluation rows", report.num_rows),
         ("whole prompt in the training data", report.num_prompts_equal),
         ("a whole completion in it", report.num_completions_equal),
-        ("13 words in a row in it", report.num_overlapping),
+        (f"{GRAM_WORDS} words in a row in it", report.num_overlapping),
         ("any of these", len(report.rows)),
-        ("too short for 13 words: equal texts only", report.num_too_short),
+        (f"too short for {GRAM_WORDS} words: equal texts only", report.num_too_short),
+        ("a template's words alone: equal texts only", report.num_template_only),
     ):
         table.add_row(label, f"{num:,}", f"{num / report.num_rows:.1%}" if report.num_rows else "")
     console = results()
     console.print(table)
+    if report.num_completions_left_out or report.num_template_grams:
+        said = (
+            f"Not looked for: {report.num_completions_left_out:,} completions as a whole (under {MIN_COMPLETION_WORDS} "
+            f"words, or with more than {MAX_PROMPTS} prompts), {report.num_template_grams:,} runs of {GRAM_WORDS} "
+            f"words (with more than {MAX_PROMPTS} prompts)"
+        )
+        console.print(Text(said), style="dim", soft_wrap=True)
     ranked = sorted(report.rows, key=lambda row: (-_largest(row), row.row))
     for row in ranked[:show]:
-        equal = "prompt equal, " if row.is_prompt_equal else ""
-        shares = (
-            f"prompt {row.prompt_overlap:.0%}, completions {row.completion_overlap:.0%} of 13 words in a row"
-        )
-        console.print(Text(f"{row.source}: {equal}{shares}; {row.found_in}"), soft_wrap=True)
+        found = ", ".join(_found(row))
+        console.print(Text(f"{row.source}: {found}; {row.found_in}"), soft_wrap=True)
+
+
+def _found(row: LeakedRow) -> Iterator[str]:
+    """What of a row is in the training data, in words."""
+    from plaudit.evaluation.word_runs import GRAM_WORDS
+
+    if row.is_prompt_equal:
+        yield "prompt equal"
+    if row.num_completions_equal:
+        yield f"{row.num_completions_equal} completion{'' if row.num_completions_equal == 1 else 's'} equal"
+    for share, of in ((row.prompt_overlap, "the prompt"), (row.completion_overlap, "the completions")):
+        if share > 0:
+            yield f"{share:.0%} of the runs of {GRAM_WORDS} words of {of}"
 
 
 def _largest(row: LeakedRow) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,10 +17,12 @@ __all__ = [
     "MaxTokensPerPass",
     "Models",
     "Protocol",
+    "Rescore",
     "ServerModel",
     "Timeout",
     "Tokenizer",
     "UwoCoefficient",
+    "go_on",
 ]
 
 PANEL = "Model"
@@ -74,6 +77,10 @@ MaxTokensPerPass = Annotated[
     ),
 ]
 
+Rescore = Annotated[
+    bool, typer.Option("--rescore", help="Score again what was scored before.", rich_help_panel=PANEL)
+]
+
 Protocol = Annotated[
     str,
     typer.Option(
@@ -104,3 +111,10 @@ Tokenizer = Annotated[
 Concurrency = Annotated[int, typer.Option(help="Requests at a time.", rich_help_panel=SERVER)]
 
 Timeout = Annotated[float, typer.Option(help="Seconds for an answer.", rich_help_panel=SERVER)]
+
+
+def go_on(output_dir: Path | None) -> str:
+    """What to do after an interruption of a command that stores rewards as they come."""
+    if output_dir is None:
+        return "Nothing was written; give the same command again."
+    return "Give the same command again: it goes on after the last reward that was stored."

@@ -16,8 +16,8 @@ from typing import Any, cast
 import yaml
 
 from plaudit.errors import PlauditError
+from plaudit.plain_json import as_plain
 from plaudit.training.checkpoints import STAGING, last_whole_checkpoint, remove_leftovers
-from plaudit.training.plain_json import as_plain
 from plaudit.whole_file import write_whole
 
 __all__ = ["RUN_FILE", "find_start", "read_run_file", "run_file_text", "write_run_file"]

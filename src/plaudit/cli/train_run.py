@@ -22,9 +22,9 @@ from plaudit.errors import PlauditError
 from plaudit.model.record import installed_versions, read_record
 from plaudit.preferences import Preferences
 from plaudit.preferences.holdout import hold_out
+from plaudit.processes import first_decides
 from plaudit.tokens import Renderer, load_tokenizer
 from plaudit.training import RewardConfig, RewardTrainer
-from plaudit.training.agreement import first_decides
 from plaudit.training.progress import RewardProgress
 from plaudit.training.recording import evaluation_at
 

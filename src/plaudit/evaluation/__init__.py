@@ -10,7 +10,8 @@ from plaudit.evaluation.plan import EvaluationPlan, plan_evaluation
 from plaudit.evaluation.result import EvaluatedData, EvaluationResult, Throughput
 from plaudit.evaluation.reward_source import RewardSource, SequenceScorer
 from plaudit.evaluation.rows import ComparisonRows
-from plaudit.evaluation.run import EvaluationRun, EvaluationSet, evaluate_suites
+from plaudit.evaluation.run import EvaluationRun, evaluate_suites
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.evaluation.storage import ROWS_SCHEMA, read_rows, write_rows
 
 __all__ = [

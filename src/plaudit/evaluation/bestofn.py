@@ -1,7 +1,8 @@
 """The quality of the best of n samples by reward, exactly: over all subsets of size n, not by resampling.
 
 Guarantees: for each prompt the expectation is over all C(N, n) subsets of its N samples; among samples with
-equal rewards each is picked equally often; the oracle and the random pick are measured on the same prompts.
+equal rewards each is picked equally often; the oracle and the random pick are measured on the same prompts; a prompt
+that stands in the data several times is drawn as one where intervals are resampled.
 
 Formula: a random subset of n misses the `a` samples of highest reward with chance C(N - a, n) / C(N, n). A
 run of t equal rewards below them is therefore picked with chance [C(N - a, n) - C(N - a - t, n)] / C(N, n),
@@ -17,30 +18,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from plaudit.errors import PlauditError
+from plaudit.evaluation.bestofn_input import CheckedPrompts, PerPrompt, check_prompts, clusters_or_own
 from plaudit.evaluation.majority import expected_majority
 from plaudit.objective.intervals import Estimate, mean_estimate
 
 __all__ = [
     "BestOfNCurve",
     "BestOfNPoint",
-    "PerPrompt",
     "best_of_n_kl",
     "expected_best_of_n",
     "expected_quality",
     "quality_by_n",
 ]
-
-PerSample: TypeAlias = Sequence[int | float] | np.ndarray
-"""One number for each sample of a prompt."""
-
-PerPrompt: TypeAlias = Sequence[PerSample] | np.ndarray
-"""The samples' numbers for each prompt; prompts may have different numbers of samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +62,9 @@ class BestOfNCurve:
     points: tuple[BestOfNPoint, ...]
     """In the order of the n asked for."""
     num_prompts: int
-    """Prompts given."""
+    """Prompts given, one that was given twice counted twice."""
+    num_distinct_prompts: int
+    """Different prompts among them: what the intervals rest on."""
     min_samples: int
     """Samples of the prompt that has fewest: up to this n every point rests on all prompts."""
 
@@ -79,6 +75,7 @@ def expected_best_of_n(
     n_values: Sequence[int],
     *,
     answers: Sequence[Sequence[str | None]] | None = None,
+    clusters: Int[np.ndarray, " prompt"] | None = None,
 ) -> BestOfNCurve:
     """The curve over prompts with known quality of every sample.
 
@@ -87,23 +84,27 @@ def expected_best_of_n(
         quality: For each prompt, the quality of each sample, higher is better: 1 and 0 for right and wrong.
         n_values: The n to compute; a prompt enters where it has at least n samples.
         answers: For each prompt, the final answer of each sample, None where it gives none: for the majority vote.
+        clusters: A number for each prompt, the same where it is the same prompt given again: those are resampled
+            together. None where all are different.
 
     Raises:
-        PlauditError: An n below 1 or above every prompt's samples, rewards, quality and answers of different
+        PlauditError: An n below 1 or above every prompt's samples, rewards, quality, answers and clusters of different
             lengths, a prompt without samples, or a number that is not finite.
 
     >>> curve = expected_best_of_n([[0.1, 0.9, 0.5]], [[0.0, 1.0, 0.0]], [1, 2, 3])
     >>> [round(point.picked.value, 4) for point in curve.points]
     [0.3333, 0.6667, 1.0]
     """
-    prompts = _check(rewards, quality, n_values)
+    prompts = check_prompts(rewards, quality, n_values)
     majority = None if answers is None else _majority_by_n(prompts, answers, n_values)
+    clusters = clusters_or_own(clusters, len(prompts))
     return BestOfNCurve(
         points=tuple(
-            _point(prompts, n, None if majority is None else majority[:, index])
+            _point(prompts, clusters, n, None if majority is None else majority[:, index])
             for index, n in enumerate(n_values)
         ),
         num_prompts=len(prompts),
+        num_distinct_prompts=len(np.unique(clusters)),
         min_samples=min((len(r) for r, _ in prompts), default=0),
     )
 
@@ -121,7 +122,7 @@ def quality_by_n(
     Raises:
         PlauditError: As there.
     """
-    prompts = _check(rewards, quality, n_values)
+    prompts = check_prompts(rewards, quality, n_values)
     values = [[expected_quality(r, q, n) if len(r) >= n else math.nan for n in n_values] for r, q in prompts]
     return np.array(values, dtype=np.float64).reshape(len(prompts), len(n_values))
 
@@ -157,25 +158,24 @@ def _chance_none_above(num_samples: int, n: int) -> np.ndarray:
     return np.array([math.comb(num_samples - a, n) / whole for a in range(num_samples + 1)])
 
 
-_CheckedPrompts: TypeAlias = list[tuple[np.ndarray, np.ndarray]]
-"""Rewards and quality of each prompt."""
-
-
-def _point(prompts: _CheckedPrompts, n: int, majority: np.ndarray | None) -> BestOfNPoint:
-    enough = [(r, q) for r, q in prompts if len(r) >= n]
-    prompt = np.arange(len(enough))
+def _point(
+    prompts: CheckedPrompts, clusters: Int[np.ndarray, " prompt"], n: int, majority: np.ndarray | None
+) -> BestOfNPoint:
+    has_enough = np.array([len(r) >= n for r, _ in prompts])
+    enough = [prompts[index] for index in np.flatnonzero(has_enough)]
+    prompt = clusters[has_enough]
     return BestOfNPoint(
         n=n,
         kl=best_of_n_kl(n),
         picked=mean_estimate(np.array([expected_quality(r, q, n) for r, q in enough]), prompt),
         oracle=mean_estimate(np.array([expected_quality(q, q, n) for _, q in enough]), prompt),
         random=mean_estimate(np.array([float(q.mean()) for _, q in enough]), prompt),
-        majority=None if majority is None else mean_estimate(majority[~np.isnan(majority)], prompt),
+        majority=None if majority is None else mean_estimate(majority[has_enough], prompt),
     )
 
 
 def _majority_by_n(
-    prompts: _CheckedPrompts, answers: Sequence[Sequence[str | None]], n_values: Sequence[int]
+    prompts: CheckedPrompts, answers: Sequence[Sequence[str | None]], n_values: Sequence[int]
 ) -> Float[np.ndarray, "prompt n"]:
     """The expected quality of each prompt's majority vote at each n; NaN where it has fewer samples."""
     if len(answers) != len(prompts):
@@ -192,41 +192,3 @@ def _majority_by_n(
         if known:
             values[index, known] = expected_majority(given, quality, [n_values[place] for place in known])
     return values
-
-
-def _check(rewards: PerPrompt, quality: PerPrompt, n_values: Sequence[int]) -> _CheckedPrompts:
-    prompts = [_check_prompt(i, r, q) for i, (r, q) in enumerate(_zip_prompts(rewards, quality))]
-    most = max((len(r) for r, _ in prompts), default=0)
-    for n in n_values:
-        if not 1 <= n <= most:
-            raise PlauditError(
-                f"best of {n} cannot be computed from at most {most} samples a prompt",
-                where="n_values",
-                fix=f"Choose n from 1 to {most}." if most else "Give at least one prompt with samples.",
-            )
-    return prompts
-
-
-def _zip_prompts(rewards: PerPrompt, quality: PerPrompt) -> list[tuple[PerSample, PerSample]]:
-    if len(rewards) != len(quality):
-        raise PlauditError(
-            f"rewards of {len(rewards):,} prompts and quality of {len(quality):,}",
-            fix="Give one list of each for every prompt.",
-        )
-    return list(zip(rewards, quality, strict=True))
-
-
-def _check_prompt(index: int, rewards: PerSample, quality: PerSample) -> tuple[np.ndarray, np.ndarray]:
-    r, q = np.asarray(rewards, dtype=np.float64), np.asarray(quality, dtype=np.float64)
-    if len(r) == 0 or len(r) != len(q):
-        what = f"{len(r):,} rewards and {len(q):,} quality values"
-        raise PlauditError(what, where=f"prompt {index}", fix="Give both for each sample, at least one.")
-    for name, values in (("reward", r), ("quality", q)):
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise PlauditError(
-                f"the {name} of sample {bad[0]} is {values[bad[0]]}",
-                where=f"prompt {index}",
-                fix="Leave the sample out, or measure it again.",
-            )
-    return r, q

@@ -15,20 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.errors import PlauditError
 from plaudit.evaluation.bestofn import BestOfNCurve, expected_best_of_n
-from plaudit.evaluation.conversations import Conversation
 from plaudit.evaluation.overoptimisation import (
     DifficultyLevel,
     OverOptimisation,
     curves_by_difficulty,
     measure_overoptimisation,
 )
-from plaudit.evaluation.reward_source import RewardSource
-from plaudit.evaluation.samples import PromptSamples
+from plaudit.evaluation.samples import PromptSamples, number_prompts
 from plaudit.model.record import installed_versions
-from plaudit.scoring import Scorer
-from plaudit.training.plain_json import as_plain, write_json
+from plaudit.plain_json import as_plain, write_json
 from plaudit.whole_file import write_whole
 
 __all__ = [
@@ -36,8 +32,6 @@ __all__ = [
     "BestOfNResult",
     "default_n_values",
     "measure_best_of_n",
-    "rewards_from_source",
-    "score_samples",
 ]
 
 BEST_OF_N_SCHEMA_VERSION = 1
@@ -133,14 +127,17 @@ def measure_best_of_n(
     quality = [s.quality for s in samples]
     has_answers = any(answer is not None for s in samples for answer in s.answers)
     answers = [s.answers for s in samples] if has_answers else None
+    clusters = number_prompts(samples)
     return BestOfNResult(
         model=model,
         name=name,
         samples=tuple(samples),
         rewards=tuple(given),
-        curve=expected_best_of_n(given, quality, chosen, answers=answers),
-        over_optimisation=measure_overoptimisation(given, quality, chosen),
-        difficulty=curves_by_difficulty(given, quality, chosen, num_levels=num_levels, answers=answers)
+        curve=expected_best_of_n(given, quality, chosen, answers=answers, clusters=clusters),
+        over_optimisation=measure_overoptimisation(given, quality, chosen, clusters=clusters),
+        difficulty=curves_by_difficulty(
+            given, quality, chosen, num_levels=num_levels, answers=answers, clusters=clusters
+        )
         if num_levels >= 2
         else (),
         num_without_answer=sum(answer is None for s in samples for answer in s.answers),
@@ -151,52 +148,3 @@ def default_n_values(samples: Sequence[PromptSamples]) -> list[int]:
     """1, 2, 4, ... up to the number of samples that every prompt has, and that number."""
     most = min(len(s.completions) for s in samples)
     return sorted({most, *(2**k for k in range(most.bit_length()))})
-
-
-def score_samples(
-    scorer: Scorer, samples: Sequence[PromptSamples], *, progress: bool = True
-) -> list[np.ndarray]:
-    """For each prompt the float64 rewards of its samples; beginnings that samples share are computed once.
-
-    Raises:
-        PlauditError: A conversation cannot be rendered, or a reward is not a finite number.
-    """
-    sequences = [scorer.token_ids(s.prompt, completion) for s in samples for completion in s.completions]
-    rewards = scorer.score_sequences(sequences, description="scoring samples", progress=progress)
-    return _by_prompt(rewards, samples)
-
-
-def rewards_from_source(source: RewardSource, samples: Sequence[PromptSamples]) -> list[np.ndarray]:
-    """The same from what scores conversations: a server, or a file of rewards made earlier.
-
-    Raises:
-        PlauditError: What the source raises: a server that fails, a sample without a reward in the file.
-    """
-    items = [
-        Conversation(
-            prompt=s.prompt,
-            completion=completion,
-            tools=None,
-            chat_template_kwargs={},
-            id=s.id,
-            index=index,
-            source=s.source,
-        )
-        for s in samples
-        for index, completion in enumerate(s.completions)
-    ]
-    rewards = np.full(len(items), np.nan)
-    for chunk in source.score(items, source.chunks(items)):
-        rewards[chunk.indices] = chunk.rewards
-    return _by_prompt(rewards, samples)
-
-
-def _by_prompt(rewards: np.ndarray, samples: Sequence[PromptSamples]) -> list[np.ndarray]:
-    """The rewards of each prompt's samples, all of them finite."""
-    if not np.isfinite(rewards).all():
-        raise PlauditError(
-            f"{np.count_nonzero(~np.isfinite(rewards)):,} of {len(rewards):,} rewards are not finite",
-            fix="Score in float32, and check the weights for NaN.",
-        )
-    ends = np.cumsum([len(s.completions) for s in samples])
-    return np.split(rewards.astype(np.float64), ends[:-1])

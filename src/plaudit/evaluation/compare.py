@@ -8,7 +8,7 @@ tests of its family. There are two families: the whole suites of all pairs of mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -17,98 +17,14 @@ from jaxtyping import Bool, Float
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.agreement import agreement_of_choices
+from plaudit.evaluation.comparison import ModelComparison, PairDifference, SuiteComparison
 from plaudit.evaluation.folder import Evaluation, StoredSuite
 from plaudit.evaluation.metrics import correctness_of
 from plaudit.evaluation.rows import ComparisonRows
-from plaudit.evaluation.shared_rows import NotShared, SharedRows, share_rows
+from plaudit.evaluation.shared_rows import SharedRows, share_rows
 from plaudit.evaluation.significance import holm, paired_difference, paired_test
-from plaudit.objective.intervals import Estimate
 
-__all__ = ["ALPHA", "ModelComparison", "PairDifference", "SuiteComparison", "compare_evaluations"]
-
-ALPHA = 0.05
-"""Level at which a difference is called one, after correction (a convention of the field)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairDifference:
-    """Two models on the same comparisons of a suite, or of one of its subsets."""
-
-    suite: str
-    """The suite."""
-    subset: str | None
-    """The subset; None for the whole suite, "" for comparisons that name no subset."""
-    first: str
-    """Name of the first model."""
-    second: str
-    """Name of the second."""
-    num_prompts: int
-    """Distinct prompts among the comparisons."""
-    accuracy_first: float
-    """Share of the comparisons that the first gets right."""
-    accuracy_second: float
-    """Share that the second gets right."""
-    difference: Estimate
-    """Second less first, with its interval over prompts; its n counts the comparisons. The interval is of this
-    difference alone: it is not widened for the number of tests."""
-    num_only_first: int
-    """Comparisons that the first gets right and the second does not."""
-    num_only_second: int
-    """The other way round."""
-    same_choice: float
-    """Share in which both prefer the same completion, or neither prefers one."""
-    agreement: float
-    """Krippendorff's alpha of their choices, chance agreement being 1/2; NaN where it is not defined."""
-    test: str
-    """The test: exact McNemar, or exact sign flips of prompts where comparisons share one."""
-    p_value: float
-    """Chance of a difference at least as large if the models were equally good; not corrected."""
-    adjusted_p: float
-    """After Holm's correction over the family."""
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the adjusted p is below `ALPHA`."""
-        return self.adjusted_p < ALPHA
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SuiteComparison:
-    """All models on one suite."""
-
-    suite: str
-    """The suite."""
-    models: tuple[str, ...]
-    """The models that have it, in the order given."""
-    shared: SharedRows
-    """The comparisons that they share."""
-    not_shared: tuple[NotShared, ...]
-    """For each model what it alone, or not every other, has."""
-    num_data_ties: int
-    """Shared comparisons that the data call a tie: in no accuracy."""
-    headline: str | None
-    """The score by which the suite's leaderboard ranks; None for data without a rule of their own."""
-    headline_values: tuple[float, ...]
-    """It for each model, on all rows that the model has; empty without one. The tests here are of comparisons, which a
-    suite's own rule may count otherwise."""
-    whole: tuple[PairDifference, ...]
-    """Each pair of models on all of it."""
-    subsets: tuple[PairDifference, ...]
-    """Each pair on each subset, in order of appearance; empty where there is one subset at most."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelComparison:
-    """Models against each other."""
-
-    models: tuple[str, ...]
-    """Their names, all different, in the order given."""
-    ties: str
-    """What equal rewards count for."""
-    suites: tuple[SuiteComparison, ...]
-    """Each suite that at least two models have."""
-    suites_of_one: tuple[tuple[str, str], ...]
-    """Suites that one model alone has, as (suite, model): nothing can be compared there."""
+__all__ = ["compare_evaluations"]
 
 
 def compare_evaluations(
@@ -154,7 +70,7 @@ def compare_evaluations(
 
 
 def _distinct_names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Each model's name, or its folder where two have the same name.
+    """Each model's name, or its folder where two have the same name; all different.
 
     Raises:
         PlauditError: A folder is named twice.
@@ -164,7 +80,9 @@ def _distinct_names(evaluations: Sequence[Evaluation]) -> list[str]:
         if folder in folders[:index]:
             raise PlauditError("the folder is named twice", where=str(folder), fix="Name it once.")
     models = [e.model for e in evaluations]
-    return [e.model if models.count(e.model) == 1 else str(e.folder) for e in evaluations]
+    names = [e.model if models.count(e.model) == 1 else str(e.folder) for e in evaluations]
+    # A model may be called as the folder of another is.
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 def _compare_suite(
@@ -176,7 +94,7 @@ def _compare_suite(
             f"no comparison of {suite!r} is in the evaluations of all of {', '.join(models)}",
             fix="Evaluate the models on the same data.",
         )
-    decided = shared.rows[0].is_decided
+    decided = shared.is_decided
     parts = _subset_masks(shared.rows[0])
     pairs = list(combinations(range(len(models)), 2))
     return SuiteComparison(
@@ -197,10 +115,11 @@ def _compare_suite(
 
 
 def _headline(stored: Sequence[StoredSuite]) -> dict[str, Any]:
-    """The score that all of the suite's results call their headline, and its values."""
+    """The score that all of the suite's results call their headline, by one tie rule, and its values."""
     scores = [suite.scores for suite in stored]
     names = {score.headline if score is not None else None for score in scores}
-    if len(names) > 1 or None in names:
+    tie_rules = {suite.result.get("metrics", {}).get("ties") for suite in stored}
+    if len(names) > 1 or None in names or len(tie_rules) > 1:
         return {"headline": None, "headline_values": ()}
     values = tuple(score.headline_score.value for score in scores if score is not None)
     return {"headline": names.pop(), "headline_values": values}

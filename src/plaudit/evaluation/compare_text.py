@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from plaudit.evaluation.compare import ALPHA, ModelComparison, PairDifference, SuiteComparison
+from plaudit.evaluation.comparison import ALPHA, ModelComparison, PairDifference, SuiteComparison
 from plaudit.evaluation.shared_rows import most_different
 
 __all__ = [
@@ -32,7 +32,7 @@ def sentence(difference: PairDifference) -> str:
     if n == 0:
         return f"{d.suite}: {d.first} and {d.second} share no comparison that is not a tie of the data."
     if d.num_only_first == d.num_only_second == 0:
-        return f"{d.suite}: {d.first} and {d.second} decide all {n:,} comparisons alike ({_ends(d)} points)."
+        return f"{d.suite}: {d.first} and {d.second} get the same of {n:,} comparisons right ({_ends(d)} points)."
     rates = f"{d.accuracy_second:.1%} against {d.accuracy_first:.1%} of {n:,} comparisons"
     size = f"{points(d.difference.value)} points ({_ends(d)}), {p_text(d.adjusted_p)} after correction"
     if d.is_significant:
@@ -93,6 +93,7 @@ def comparison_values(comparison: ModelComparison, *, num_rows: int) -> dict[str
         "models": list(comparison.models),
         "ties": comparison.ties,
         "alpha": ALPHA,
+        "tested": "the share of shared comparisons that a model gets right; headlines are not tested",
         "correction": "Holm, over whole suites and pairs of models; apart from that over subsets and pairs",
         "suites_of_one_model": [
             {"suite": suite, "model": model} for suite, model in comparison.suites_of_one

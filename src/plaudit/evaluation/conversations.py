@@ -15,14 +15,15 @@ import numpy as np
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.equal_ids import groups_with_equal_ids
-from plaudit.evaluation.plan import PlannedItem, digest_of, num_characters, plan_items
+from plaudit.evaluation.plan import PlannedItem, digest_of, plan_items
 from plaudit.evaluation.reward_source import PlannedSet
+from plaudit.evaluation.said import num_characters
 from plaudit.preferences import Preferences
 from plaudit.preferences.group import Completion, PreferenceGroup, Prompt
 from plaudit.tokens import LengthLimits, Renderer, TokenTable, tokenize_preferences
 from plaudit.tokens.group import TokenGroup
 
-__all__ = ["Conversation", "conversation_key", "plan_conversations"]
+__all__ = ["Conversation", "conversation_key", "item_key", "plan_conversations"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +65,17 @@ def conversation_key(
     return digest_of(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
+def item_key(c: Conversation, *, by_id: bool = False) -> bytes:
+    """The key of a conversation.
+
+    Args:
+        c: The conversation.
+        by_id: Whether conversations of different records are different though their texts are the same.
+    """
+    key = conversation_key(c.prompt, c.completion, c.tools, c.chat_template_kwargs)
+    return digest_of(key + json.dumps([c.id, c.index]).encode()) if by_id else key
+
+
 def plan_conversations(
     preferences: Preferences, limits: LengthLimits, renderer: Renderer | None, *, by_id: bool, progress: bool
 ) -> PlannedSet:
@@ -73,7 +85,7 @@ def plan_conversations(
         preferences: The data.
         limits: Length limits in tokens; without a renderer there can be none.
         renderer: Counts tokens and applies the limits; None leaves lengths in characters.
-        by_id: Whether conversations of different records are different though their texts are the same.
+        by_id: As in `item_key`.
         progress: Whether progress is shown.
 
     Raises:
@@ -101,7 +113,6 @@ def plan_conversations(
         length = len(tokens.sequences[k])
         text = group.completions[completion]
         own = length - tokens.num_prompt_tokens if renderer is not None else num_characters(text)
-        key = conversation_key(group.prompt, text, group.tools, group.chat_template_kwargs)
         conversation = Conversation(
             prompt=group.prompt,
             completion=text,
@@ -112,7 +123,7 @@ def plan_conversations(
             source=group.source,
             num_tokens=length,
         )
-        return conversation, (digest_of(key + _place(conversation)) if by_id else key), own
+        return conversation, item_key(conversation, by_id=by_id), own
 
     groups = (
         _untokenized(preferences)
@@ -128,10 +139,6 @@ def plan_conversations(
             "length_unit": "characters" if renderer is None else "tokens",
         },
     )
-
-
-def _place(conversation: Conversation) -> bytes:
-    return json.dumps([conversation.id, conversation.index]).encode()
 
 
 def _untokenized(preferences: Preferences) -> Iterator[tuple[TokenGroup, PreferenceGroup]]:

@@ -1,4 +1,7 @@
-"""Statistics as tables for the terminal: value, 95% interval and n on every line."""
+"""Statistics as tables for the terminal: value, 95% interval and n on every line.
+
+Guarantees: a name of the data (a model, a set, a subset) is printed as it is, brackets too: it is no markup.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from plaudit.evaluation.length import Correlation
 from plaudit.evaluation.metrics import EvaluationMetrics
 from plaudit.evaluation.suites import SuiteScores
 from plaudit.objective.intervals import Estimate
 
-__all__ = ["estimate_cells", "metrics_table", "models_table", "scores_table", "subsets_table"]
+__all__ = ["estimate_cells", "metrics_table", "models_table", "scores_table", "subsets_table", "title_of"]
 
 
 def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
     """The statistics over all comparisons."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title_of(title), title_justify="left")
     table.add_column("")
     for header in ("value", "95% interval", "n"):
         table.add_column(header, justify="right")
@@ -30,7 +34,7 @@ def metrics_table(metrics: EvaluationMetrics, *, title: str) -> Table:
 
 def scores_table(scores: SuiteScores, *, title: str) -> Table:
     """What a suite's own rule gives, kind by kind; the score of its leaderboard is marked, and notes stand below."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=title_of(title), title_justify="left", caption_justify="left")
     table.add_column("")
     for header in ("score", "95% interval", "n"):
         table.add_column(header, justify="right")
@@ -46,11 +50,13 @@ def scores_table(scores: SuiteScores, *, title: str) -> Table:
             if score.low is None or score.high is None
             else f"{_number(score.low)} to {_number(score.high)}"
         )
-        cells = (f"{score.name} *" if is_headline else score.name, _number(score.value), ends)
-        table.add_row(*cells, f"{score.num_items:,}", style="bold" if is_headline else None)
+        name = Text(f"{score.name} *" if is_headline else score.name)
+        style = "bold" if is_headline else None
+        table.add_row(name, _number(score.value), ends, f"{score.num_items:,}", style=style)
         if score.note:
             notes[f"{score.name}: {score.note}"] = None
-    table.caption = "\n".join([f"* {scores.headline_score.rule}", *notes])
+    caption = "\n".join([f"* {scores.headline_score.rule}", *notes])
+    table.caption = Text(caption, style="table.caption")
     return table
 
 
@@ -64,10 +70,10 @@ def models_table(models: Sequence[str], headlines: Mapping[str, Sequence[Estimat
     table = Table(title="Models", title_justify="left")
     table.add_column("")
     for name in models:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     for name, estimates in headlines.items():
         cells = [estimate_cells(estimate) for estimate in estimates]
-        table.add_row(name, *(f"{value} ({ends})" if ends else value for value, ends, _ in cells))
+        table.add_row(Text(name), *(f"{value} ({ends})" if ends else value for value, ends, _ in cells))
     return table
 
 
@@ -80,10 +86,15 @@ def subsets_table(metrics: EvaluationMetrics) -> Table:
     for subset in metrics.subsets:
         ties = f"{subset.num_reward_ties:,}"
         cells = [*estimate_cells(subset.accuracy), _number(subset.mean_margin.value), ties]
-        table.add_row("(none)" if subset.name is None else subset.name, *cells)
+        table.add_row(Text("(none)" if subset.name is None else subset.name), *cells)
     table.add_section()
     table.add_row("mean over subsets", *estimate_cells(metrics.macro_accuracy))
     return table
+
+
+def title_of(text: str) -> Text:
+    """A table's title in the style that titles have, without markup."""
+    return Text(text, style="table.title")
 
 
 _Value = Estimate | Correlation | float | int

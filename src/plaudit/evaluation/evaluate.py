@@ -10,7 +10,8 @@ from pathlib import Path
 
 from plaudit.evaluation.result import EvaluationResult
 from plaudit.evaluation.reward_source import RewardSource, SequenceScorer
-from plaudit.evaluation.run import EvaluationSet, measure
+from plaudit.evaluation.run import measure
+from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import Preferences
 from plaudit.tokens import LengthLimits
 

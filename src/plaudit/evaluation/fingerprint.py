@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plaudit.training.plain_json import as_plain
+from plaudit.plain_json import as_plain
 
 __all__ = ["model_fingerprint"]
 

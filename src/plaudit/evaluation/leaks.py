@@ -4,80 +4,27 @@ Guarantees: memory holds the evaluation data's hashes, some 17 bytes for each of
 the training data, which are read once as a stream; a text of which 13 words in a row stand in the training data is
 found whatever stands around them. Two different runs of words have the same hash once in 2^64.
 
-Texts are compared as words: lower case, letters and digits only. Thirteen words are the rule of GPT-3 (T. Brown et
-al., arXiv:2005.14165, appendix C). As there, words in a row that are everywhere are not held against a text: those
-in more than `MAX_ROWS_PER_GRAM` rows of the evaluation data are a template's.
+What a word is: `plaudit.evaluation.word_runs`. Thirteen words are the rule of GPT-3 (T. Brown et al.,
+arXiv:2005.14165, appendix C). As there, what is everywhere is not held against a text: runs of words, and whole
+completions, of more than `MAX_PROMPTS` different prompts of the evaluation data are a template's. A prompt in many
+rows is one prompt, so that it cannot make itself a template.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from plaudit.evaluation.leak_report import MAX_PROMPTS, MIN_COMPLETION_WORDS, LeakedRow, LeakReport
+from plaudit.evaluation.plan import digest_of
 from plaudit.evaluation.said import said
+from plaudit.evaluation.word_runs import hashes_of_runs, words_of
 from plaudit.preferences.group import PreferenceGroup
 
-__all__ = ["LeakIndex", "LeakReport", "LeakedRow", "find_leaks", "words_of"]
-
-GRAM_WORDS = 13
-"""Words in a row (paper: arXiv:2005.14165, appendix C)."""
-
-MAX_ROWS_PER_GRAM = 10
-"""Rows of the evaluation data in which a run of words may stand before it is a template's (paper: the same)."""
-
-_WORD = re.compile(r"[^\W_]+")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeakedRow:
-    """An evaluation row with something in the training data."""
-
-    row: int
-    """Its number in the evaluation data, from 0."""
-    source: str
-    """Where it was read."""
-    subset: str | None
-    """Its subset."""
-    id: str | None
-    """Its name."""
-    is_prompt_equal: bool
-    """Whether its whole prompt is a prompt of the training data."""
-    num_completions_equal: int
-    """Its completions that are completions of the training data as a whole."""
-    prompt_overlap: float
-    """Share of its prompt's runs of 13 words that stand in the training data; NaN where it has none."""
-    completion_overlap: float
-    """The same for all its completions together."""
-    found_in: str
-    """The first training record that has something of it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeakReport:
-    """What was found."""
-
-    num_rows: int
-    """Rows of the evaluation data."""
-    num_training_rows: int
-    """Records of the training data."""
-    num_prompts_equal: int
-    """Rows whose whole prompt is in the training data."""
-    num_completions_equal: int
-    """Rows with at least one whole completion in the training data."""
-    num_overlapping: int
-    """Rows with at least one run of 13 words in the training data."""
-    num_too_short: int
-    """Rows without any run of 13 words: only equal texts can be found there."""
-    num_template_grams: int
-    """Runs of words left out, since they stand in more than `MAX_ROWS_PER_GRAM` rows."""
-    rows: tuple[LeakedRow, ...]
-    """Every row with something, in order of the data."""
+__all__ = ["LeakIndex", "find_leaks"]
 
 
 def find_leaks(training: Iterable[PreferenceGroup], evaluation: Iterable[PreferenceGroup]) -> LeakReport:
@@ -95,15 +42,6 @@ def find_leaks(training: Iterable[PreferenceGroup], evaluation: Iterable[Prefere
     for group in training:
         index.look_up(group)
     return index.report()
-
-
-def words_of(text: str) -> list[str]:
-    """The words that are compared.
-
-    >>> words_of("It's 3.5, isn't_it?")
-    ['it', 's', '3', '5', 'isn', 't', 'it']
-    """
-    return _WORD.findall(text.lower())
 
 
 @dataclass(slots=True)
@@ -126,32 +64,40 @@ class LeakIndex:
         self._prompts: dict[bytes, list[int]] = {}
         self._completions: dict[bytes, list[tuple[int, int]]] = {}
         self.num_training_rows = 0
+        self._num_completions_left_out = 0
+        prompt_of_row: list[int] = []
         hashes: list[np.ndarray] = []
         owners: list[np.ndarray] = []
         for row, group in enumerate(evaluation):
             self._rows.append(_Row(group.source, group.subset, group.id))
-            for part, grams in enumerate(self._add(row, group)):
+            prompt_words, completion_words = _words_of_group(group)
+            prompt_of_row.append(self._add_whole_texts(row, prompt_words, completion_words))
+            for part, grams in enumerate(_distinct_grams(prompt_words, completion_words)):
                 hashes.append(grams)
-                owners.append(np.full(len(grams), 2 * row + min(part, 1), dtype=np.int64))
-        self._build(_joined(hashes, np.uint64), _joined(owners, np.int64))
+                owners.append(np.full(len(grams), 2 * row + part, dtype=np.int64))
+        prompt = np.array(prompt_of_row, dtype=np.int64)
+        self._leave_out_template_completions(prompt)
+        self._build(_joined(hashes, np.uint64), _joined(owners, np.int64), prompt)
 
     def look_up(self, group: PreferenceGroup) -> None:
         """Mark what one training record has of the evaluation data."""
         self.num_training_rows += 1
         prompt_words, completion_words = _words_of_group(group)
-        for row in self._prompts.get(_digest(prompt_words), ()):
+        # What was met once has nothing new to say the next time.
+        for row in self._prompts.pop(_key_of(prompt_words), ()):
             self._rows[row].is_prompt_equal = True
             self._note(row, group.source)
         for words in completion_words:
-            for row, completion in self._completions.get(_digest(words), ()):
+            for row, completion in self._completions.pop(_key_of(words), ()):
                 self._rows[row].completions_equal.add(completion)
                 self._note(row, group.source)
-        grams = [_grams(words) for words in (prompt_words, *completion_words)]
+        grams = [hashes_of_runs(words) for words in (prompt_words, *completion_words)]
         self._look_up_grams(np.concatenate(grams), group.source)
 
     def report(self) -> LeakReport:
         """What was found so far."""
         is_counted = ~self._is_template
+        has_grams = np.bincount(self._owner // 2, minlength=len(self._rows)) > 0
         owner = self._owner[is_counted]
         totals = np.bincount(owner, minlength=2 * len(self._rows)).reshape(-1, 2)
         met = np.bincount(owner[self._is_met[is_counted]], minlength=2 * len(self._rows)).reshape(-1, 2)
@@ -177,34 +123,48 @@ class LeakIndex:
             num_prompts_equal=sum(row.is_prompt_equal for row in rows),
             num_completions_equal=sum(row.num_completions_equal > 0 for row in rows),
             num_overlapping=int(np.count_nonzero(met.sum(axis=1))),
-            num_too_short=int(np.count_nonzero(totals.sum(axis=1) == 0)),
+            num_too_short=int(np.count_nonzero(~has_grams)),
+            num_template_only=int(np.count_nonzero(has_grams & (totals.sum(axis=1) == 0))),
             num_template_grams=self._num_template_grams,
+            num_completions_left_out=self._num_completions_left_out,
             rows=tuple(rows),
         )
 
-    def _add(self, row: int, group: PreferenceGroup) -> Iterator[UInt64[np.ndarray, " _gram"]]:
-        """Note the whole texts of a row; the distinct runs of words of its prompt, then of its completions."""
-        prompt_words, completion_words = _words_of_group(group)
-        if prompt_words:
-            self._prompts.setdefault(_digest(prompt_words), []).append(row)
-        for completion, words in enumerate(completion_words):
-            if words:
-                self._completions.setdefault(_digest(words), []).append((row, completion))
-        yield np.unique(_grams(prompt_words))
-        yield np.unique(_joined([_grams(words) for words in completion_words], np.uint64))
+    def _add_whole_texts(self, row: int, prompt: list[str], completions: list[list[str]]) -> int:
+        """Note the whole texts of a row; the first row with its prompt. A prompt without words is like no other."""
+        for completion, words in enumerate(completions):
+            if len(words) >= MIN_COMPLETION_WORDS:
+                self._completions.setdefault(_key_of(words), []).append((row, completion))
+            else:
+                self._num_completions_left_out += 1
+        if not prompt:
+            return row
+        rows = self._prompts.setdefault(_key_of(prompt), [])
+        rows.append(row)
+        return rows[0]
 
-    def _build(self, hashes: UInt64[np.ndarray, " gram"], owner: Int[np.ndarray, " gram"]) -> None:
-        order = np.lexsort((owner, hashes))
+    def _leave_out_template_completions(self, prompt_of_row: Int[np.ndarray, " row"]) -> None:
+        for digest, places in list(self._completions.items()):
+            if len({int(prompt_of_row[row]) for row, _ in places}) > MAX_PROMPTS:
+                self._num_completions_left_out += len(self._completions.pop(digest))
+
+    def _build(
+        self,
+        hashes: UInt64[np.ndarray, " gram"],
+        owner: Int[np.ndarray, " gram"],
+        prompt_of_row: Int[np.ndarray, " row"],
+    ) -> None:
+        order = np.lexsort((prompt_of_row[owner // 2], hashes))
         self._hashes, self._owner = hashes[order], owner[order]
         self._is_met = np.zeros(len(order), dtype=np.bool_)
         starts = np.flatnonzero(np.diff(self._hashes, prepend=~self._hashes[:1]) != 0)
         run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
-        # Prompt and completions of a row are neighbours here; a row counts once.
-        is_new_row = np.ones(len(order), dtype=np.bool_)
-        is_new_row[1:] = (np.diff(run) != 0) | (np.diff(self._owner // 2) != 0)
-        num_rows = np.bincount(run, weights=is_new_row, minlength=len(starts))
-        self._num_template_grams = int(np.count_nonzero(num_rows > MAX_ROWS_PER_GRAM))
-        self._is_template = (num_rows > MAX_ROWS_PER_GRAM)[run]
+        # Of one run of words the rows of a prompt are neighbours here; a prompt counts once.
+        is_new_prompt = np.ones(len(order), dtype=np.bool_)
+        is_new_prompt[1:] = (np.diff(run) != 0) | (np.diff(prompt_of_row[self._owner // 2]) != 0)
+        num_prompts = np.bincount(run, weights=is_new_prompt, minlength=len(starts))
+        self._num_template_grams = int(np.count_nonzero(num_prompts > MAX_PROMPTS))
+        self._is_template = (num_prompts > MAX_PROMPTS)[run]
 
     def _look_up_grams(self, grams: UInt64[np.ndarray, " gram"], source: str) -> None:
         if not len(grams) or not len(self._hashes):
@@ -213,7 +173,7 @@ class LeakIndex:
         first = np.searchsorted(self._hashes, grams, side="left")
         last = np.searchsorted(self._hashes, grams, side="right")
         for start, end in zip(first[last > first].tolist(), last[last > first].tolist(), strict=True):
-            if self._is_template[start]:
+            if self._is_template[start] or self._is_met[start]:
                 continue
             self._is_met[start:end] = True
             for owner in self._owner[start:end].tolist():
@@ -227,29 +187,17 @@ def _words_of_group(group: PreferenceGroup) -> tuple[list[str], list[list[str]]]
     return words_of(said(group.prompt)), [words_of(said(completion)) for completion in group.completions]
 
 
-def _digest(words: Sequence[str]) -> bytes:
-    return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _key_of(words: Sequence[str]) -> bytes:
+    return digest_of(" ".join(words).encode("utf-8", "surrogatepass"))
 
 
-def _grams(words: Sequence[str]) -> UInt64[np.ndarray, " _gram"]:
-    """The hash of every run of `GRAM_WORDS` words: a polynomial of the words' own hashes, modulo 2^64."""
-    if len(words) < GRAM_WORDS:
-        return np.empty(0, dtype=np.uint64)
-    single = np.array([_hash_word(word) for word in words], dtype=np.uint64)
-    windows = np.lib.stride_tricks.sliding_window_view(single, GRAM_WORDS)
-    with np.errstate(over="ignore"):
-        return (windows * _FACTORS).sum(axis=1, dtype=np.uint64)
-
-
-@lru_cache(maxsize=1 << 17)
-def _hash_word(word: str) -> int:
-    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+def _distinct_grams(
+    prompt: Sequence[str], completions: Sequence[Sequence[str]]
+) -> Iterator[UInt64[np.ndarray, " _gram"]]:
+    """The distinct runs of words of the prompt, then those of all completions."""
+    yield np.unique(hashes_of_runs(prompt))
+    yield np.unique(_joined([hashes_of_runs(words) for words in completions], np.uint64))
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
-
-
-_FACTORS = np.array([pow(0x9E3779B97F4A7C15, k, 2**64) for k in range(1, GRAM_WORDS + 1)], dtype=np.uint64)
-"""Odd, so that no word is lost in the sum."""

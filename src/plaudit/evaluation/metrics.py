@@ -80,7 +80,8 @@ class EvaluationMetrics:
     reward_tie_rate: Estimate
     """Share of decided comparisons with equal rewards."""
     training_loss: float
-    """Weighted mean of -log sigmoid(margin - required margin): what training reports as ``rm/loss``."""
+    """Mean over decided comparisons, by their weights, of -log sigmoid(margin - required margin): the number that
+    training reports as ``rm/loss``, whatever its objective."""
     mean_margin: Estimate
     """Mean of reward(better) - reward(worse)."""
     median_margin: float

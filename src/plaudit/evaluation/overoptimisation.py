@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from plaudit.evaluation.bestofn import BestOfNCurve, PerPrompt, expected_best_of_n, quality_by_n
+from plaudit.evaluation.bestofn import BestOfNCurve, expected_best_of_n, quality_by_n
+from plaudit.evaluation.bestofn_input import PerPrompt, clusters_or_own
 from plaudit.objective.intervals import CONFIDENCE, NUM_RESAMPLES, bootstrap_means
 
 __all__ = ["DifficultyLevel", "OverOptimisation", "curves_by_difficulty", "measure_overoptimisation"]
@@ -29,13 +30,13 @@ class OverOptimisation:
     largest_n: int
     """The largest n asked for."""
     change: float
-    """Mean quality at the largest n less that at the best n; 0 where they are the same n, NaN without prompts."""
+    """Mean quality at the largest n less that at the best n; exactly 0 where they are equal, NaN without prompts."""
     low: float
     """Lower end of its interval, which holds at once for the change from every n; NaN where there is none."""
     high: float
     """Upper end; below 0 where the fall is shown."""
     num_prompts: int
-    """Prompts with samples for every n: the ones that this rests on."""
+    """Different prompts with samples for every n: the ones that this rests on."""
 
     @property
     def is_shown(self) -> bool:
@@ -61,6 +62,7 @@ def measure_overoptimisation(
     n_values: Sequence[int],
     *,
     confidence: float = CONFIDENCE,
+    clusters: Int[np.ndarray, " prompt"] | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> OverOptimisation:
@@ -69,12 +71,15 @@ def measure_overoptimisation(
     For every n the change to the largest n is resampled over prompts; the intervals are estimate -+ c times its
     standard error, where c is the quantile of the largest standardised deviation over all n (max-t: A. C. Davison
     and D. V. Hinkley, 1997, 4.4.4). They hold together, so choosing the best n afterwards does not spoil them.
+    Where every prompt changes by the same, no resample differs, and the change is its own interval; but not of so few
+    prompts that they would all fall together by chance (`_say_nothing_alike`).
 
     Args:
         rewards: As in `expected_best_of_n`.
         quality: As there.
         n_values: Rising.
         confidence: The coverage to aim at.
+        clusters: As in `expected_best_of_n`.
         num_resamples: How many times prompts are drawn.
         seed: Of the draws.
 
@@ -82,23 +87,26 @@ def measure_overoptimisation(
         PlauditError: As there.
     """
     curves = quality_by_n(rewards, quality, n_values)
-    curves = curves[~np.isnan(curves).any(axis=1)]
+    is_known = ~np.isnan(curves).any(axis=1)
+    clusters = clusters_or_own(clusters, len(curves))[is_known]
+    curves = curves[is_known]
     largest = n_values[-1]
     if len(curves) == 0:
         nan = math.nan
         return OverOptimisation(
             best_n=largest, largest_n=largest, change=nan, low=nan, high=nan, num_prompts=0
         )
-    best = int(np.argmax(curves.mean(axis=0).round(12)))
+    means = curves.mean(axis=0).round(12)
+    best = int(np.argmax(means))
     changes = curves[:, -1:] - curves
-    low, high = _joint_interval(changes, best, confidence, num_resamples, seed)
+    low, high = _joint_interval(changes, clusters, best, confidence, num_resamples, seed)
     return OverOptimisation(
         best_n=n_values[best],
         largest_n=largest,
-        change=float(changes[:, best].mean()),
+        change=0.0 if means[best] == means[-1] else float(changes[:, best].mean()),
         low=low,
         high=high,
-        num_prompts=len(curves),
+        num_prompts=len(np.unique(clusters)),
     )
 
 
@@ -109,6 +117,7 @@ def curves_by_difficulty(
     *,
     num_levels: int,
     answers: Sequence[Sequence[str | None]] | None = None,
+    clusters: Int[np.ndarray, " prompt"] | None = None,
 ) -> tuple[DifficultyLevel, ...]:
     """The curve for prompts of each level of difficulty, hardest first.
 
@@ -121,7 +130,9 @@ def curves_by_difficulty(
         n_values: As there.
         num_levels: How many levels, 2 or more.
         answers: As there.
+        clusters: As there.
     """
+    clusters = clusters_or_own(clusters, len(quality))
     means = np.array([float(np.mean(q)) for q in quality])
     cuts = np.quantile(means, np.linspace(0, 1, num_levels + 1)[1:-1])
     level_of = np.searchsorted(np.unique(cuts), means, side="left")
@@ -134,6 +145,7 @@ def curves_by_difficulty(
             [quality[i] for i in chosen],
             [n for n in n_values if n <= most],
             answers=None if answers is None else [answers[i] for i in chosen],
+            clusters=clusters[chosen],
         )
         inside = means[chosen]
         levels.append(DifficultyLevel(low=float(inside.min()), high=float(inside.max()), curve=curve))
@@ -141,20 +153,35 @@ def curves_by_difficulty(
 
 
 def _joint_interval(
-    changes: Float[np.ndarray, "prompt n"], best: int, confidence: float, num_resamples: int, seed: int
+    changes: Float[np.ndarray, "prompt n"],
+    clusters: Int[np.ndarray, " prompt"],
+    best: int,
+    confidence: float,
+    num_resamples: int,
+    seed: int,
 ) -> tuple[float, float]:
     """The interval of one column's mean, of those that hold for all columns together."""
-    prompts = np.arange(len(changes))
+    num_clusters = len(np.unique(clusters))
     mean = changes.mean(axis=0)
     # One seed draws the same prompts for every n.
     means = np.stack(
-        [bootstrap_means(column, prompts, num_resamples=num_resamples, seed=seed) for column in changes.T],
+        [bootstrap_means(column, clusters, num_resamples=num_resamples, seed=seed) for column in changes.T],
         axis=1,
     )
     error = means.std(axis=0)
     varies = error > 1e-12
     if not varies[best]:
-        return math.nan, math.nan
+        nothing = _say_nothing_alike(num_clusters, confidence)
+        return (math.nan, math.nan) if nothing else (float(mean[best]), float(mean[best]))
     deviation = np.abs(means[:, varies] - mean[varies]) / error[varies]
     factor = float(np.quantile(deviation.max(axis=1), confidence))
     return float(mean[best] - factor * error[best]), float(mean[best] + factor * error[best])
+
+
+def _say_nothing_alike(num_prompts: int, confidence: float) -> bool:
+    """Whether so few prompts would all fall, or all rise, by chance more often than the confidence allows (sign test).
+
+    >>> _say_nothing_alike(5, 0.95), _say_nothing_alike(6, 0.95)
+    (True, False)
+    """
+    return 2 * 0.5**num_prompts > 1 - confidence

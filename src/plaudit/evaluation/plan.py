@@ -16,7 +16,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from plaudit.evaluation.rows import ComparisonRows
-from plaudit.preferences.group import Completion, PreferenceGroup
+from plaudit.evaluation.said import num_characters
+from plaudit.preferences.group import PreferenceGroup
 from plaudit.tokens.group import TokenGroup
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "digest_of",
     "item_of_tokens",
     "key_of_ids",
-    "num_characters",
     "plan_evaluation",
     "plan_items",
 ]
@@ -99,27 +99,6 @@ def key_of_ids(ids: np.ndarray) -> bytes:
 def digest_of(content: bytes) -> bytes:
     """16 bytes that stand for the content: no second copy of all tokens in the keys of a dict."""
     return hashlib.blake2b(content, digest_size=16).digest()
-
-
-def num_characters(completion: Completion) -> int:
-    """Characters of what is said: plain text, or the text content of all messages.
-
-    >>> num_characters("four")
-    4
-    >>> num_characters(({"role": "assistant", "content": [{"type": "text", "text": "fo"}, {"text": "ur"}]},))
-    4
-    """
-    if isinstance(completion, str):
-        return len(completion)
-    return sum(len(text) for message in completion for text in _texts_of(message.get("content")))
-
-
-def _texts_of(content: object) -> list[str]:
-    """A message's content is text, a list of parts of which some are text, or absent (a tool call)."""
-    if isinstance(content, str):
-        return [content]
-    parts = content if isinstance(content, list | tuple) else []
-    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -34,6 +34,8 @@ class WireProtocol:
     """The request for some items, given the model's name on the server. An item has the form that ``takes`` says."""
     rewards: Callable[[Any], list[float]]
     """The rewards in an answer, in the order of the items."""
+    num_truncated: Callable[[Any], int] = lambda answer: 0
+    """How many items the server has cut to its length limit, where its answer says so."""
 
 
 def _with_model(model: str | None, body: Body) -> Body:
@@ -47,6 +49,10 @@ def _native_body(model: str | None, items: Sequence[Any]) -> Body:
 
 def _native_rewards(answer: Any) -> list[float]:
     return [entry["reward"] for entry in _in_order(answer["data"])]
+
+
+def _native_truncated(answer: Any) -> int:
+    return sum(bool(entry.get("truncated")) for entry in answer["data"])
 
 
 def _classify_body(model: str | None, items: Sequence[Any]) -> Body:
@@ -113,8 +119,16 @@ def _nim_rewards(answer: Any) -> list[float]:
 
 
 def _in_order(data: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The entries by their ``index``: a server may answer in any order."""
-    return sorted(data, key=lambda entry: entry["index"])
+    """The entries by their ``index``: a server may answer in any order.
+
+    Raises:
+        BadAnswer: The indices are not 0, 1, ...: which reward is whose cannot be told.
+    """
+    entries = sorted(data, key=lambda entry: entry["index"])
+    indices = [entry["index"] for entry in entries]
+    if indices != list(range(len(entries))):
+        raise BadAnswer(f"the indices of the {len(entries)} entries are {indices[:20]}")
+    return entries
 
 
 def _only(values: Sequence[float], what: str) -> float:
@@ -134,6 +148,7 @@ PROTOCOLS: dict[str, WireProtocol] = {
         items_per_request=32,
         body=_native_body,
         rewards=_native_rewards,
+        num_truncated=_native_truncated,
     ),
     "vllm-classify": WireProtocol(
         path="/classify",

@@ -16,13 +16,13 @@ from rich.table import Table
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.calibration import Calibration, measure_calibration
-from plaudit.evaluation.display import estimate_cells
+from plaudit.evaluation.display import estimate_cells, title_of
 from plaudit.evaluation.result import EvaluationResult
 from plaudit.evaluation.rows import ComparisonRows
 from plaudit.evaluation.temperature import fit_temperature
 from plaudit.model.record import ModelRecord, installed_versions
 from plaudit.objective.intervals import Estimate, bootstrap_means, mean_estimate, percentile_interval
-from plaudit.training.plain_json import as_plain
+from plaudit.plain_json import as_plain
 
 __all__ = ["ReferenceCalibration", "calibrate_rows", "calibrated_record"]
 
@@ -44,7 +44,7 @@ class ReferenceCalibration:
 
     def table(self, *, title: str) -> Table:
         """The numbers for a terminal."""
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title_of(title), title_justify="left")
         table.add_column("")
         for header in ("value", "95% interval", "n"):
             table.add_column(header, justify="right")

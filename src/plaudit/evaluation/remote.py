@@ -15,7 +15,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -24,12 +23,13 @@ from plaudit.evaluation.conversations import Conversation, plan_conversations
 from plaudit.evaluation.protocols import PROTOCOLS, BadAnswer, WireProtocol
 from plaudit.evaluation.reward_source import PlannedSet, ScoredChunk
 from plaudit.evaluation.reward_store import Cost
+from plaudit.evaluation.server_protocol import NAME_ONE, find_protocol, first_model
 from plaudit.evaluation.server_requests import Server, as_completed
+from plaudit.evaluation.wire_items import wire_item
 from plaudit.preferences import Preferences
 from plaudit.tokens import LengthLimits, Renderer
-from plaudit.tokens.conversation import conversation as as_turns
 
-__all__ = ["ServerSource", "find_protocol"]
+__all__ = ["ServerSource", "check_server_options"]
 
 SECONDS_PER_CHUNK = 2.0
 """Answers are written to disk as often (assumed: what a killed run may have to ask for again)."""
@@ -37,13 +37,13 @@ SECONDS_PER_CHUNK = 2.0
 SQUASHED_FROM = 20
 """Rewards from which on "all of them lie between 0 and 1" is worth a warning (assumed)."""
 
-NEEDS_A_LIST = "Name one: --protocol " + ", ".join(PROTOCOLS) + "."
-
 log = logging.getLogger(__name__)
 
 
 class ServerSource:
     """A reward server; to be closed, or used in a ``with`` block."""
+
+    fix_of_not_finite = "Look into the server's log: its weights or its precision make rewards that are no numbers."
 
     def __init__(
         self,
@@ -65,21 +65,17 @@ class ServerSource:
             timeout_s: How long an answer may take.
 
         Raises:
-            PlauditError: The protocol is unknown, cannot be told, or needs a renderer; the server cannot be reached.
+            PlauditError: An argument is of no use (see `check_server_options`); the protocol cannot be told, or needs
+                a renderer; the server cannot be reached.
         """
-        if protocol != "auto" and protocol not in PROTOCOLS:
-            raise unknown_choice("--protocol", protocol, ["auto", *PROTOCOLS])
-        if concurrency < 1:
-            raise PlauditError(
-                f"{concurrency} requests at a time", where="--concurrency", fix="Give 1 or more."
-            )
+        check_server_options(protocol, concurrency, timeout_s)
         self.renderer = renderer
         self.server = Server(url, timeout_s=timeout_s, concurrency=concurrency)
         try:
             self.protocol_name = find_protocol(self.server) if protocol == "auto" else protocol
             self.protocol: WireProtocol = PROTOCOLS[self.protocol_name]
             self._check_renderer()
-            self.model = model or _first_model(self.server)
+            self.model = model or first_model(self.server)
         except PlauditError:
             self.close()
             raise
@@ -130,8 +126,8 @@ class ServerSource:
         answers = as_completed(
             lambda indices: self._ask([items[i] for i in indices]), chunks, self.server.concurrency
         )
-        for indices, rewards in answers:
-            scored.add(indices, rewards)
+        for indices, (rewards, num_truncated) in answers:
+            scored.add(indices, rewards, num_truncated)
             seen.add(rewards)
             now = time.perf_counter()
             if now - start >= SECONDS_PER_CHUNK:
@@ -155,129 +151,46 @@ class ServerSource:
                 fix="Name the folder of the model's tokenizer, which has its chat template: --tokenizer.",
             )
 
-    def _ask(self, conversations: Sequence[Conversation]) -> list[float]:
+    def _ask(self, conversations: Sequence[Conversation]) -> tuple[list[float], int]:
+        """Rewards, and how many of the conversations the server has cut."""
         first = conversations[0]
-        body = self.protocol.body(self.model, [self._item(c) for c in conversations])
+        body = self.protocol.body(
+            self.model, [wire_item(c, self.protocol_name, self.renderer) for c in conversations]
+        )
         answer = self.server.post(self.protocol.path, body, about=first.source)
         try:
             rewards = [float(value) for value in self.protocol.rewards(answer)]
-        except (BadAnswer, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            num_truncated = self.protocol.num_truncated(answer)
+        except (BadAnswer, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             what = str(error) if isinstance(error, BadAnswer) else json.dumps(answer)[:300]
             raise PlauditError(
                 f"{self.protocol.path} answers in another form than {self.protocol_name} has: {what}",
                 where=self.server.url,
-                fix=NEEDS_A_LIST,
+                fix=NAME_ONE,
             ) from error
         if len(rewards) != len(conversations):
             raise PlauditError(
                 f"{self.protocol.path} answers {len(rewards)} rewards for {len(conversations)} conversations",
                 where=self.server.url,
-                fix=NEEDS_A_LIST,
+                fix=NAME_ONE,
             )
-        return rewards
-
-    def _item(self, c: Conversation) -> Any:
-        """The conversation in the form that the protocol takes."""
-        takes = self.protocol.takes
-        if takes == "text":
-            return self._text(c)
-        if takes == "ids" and self.renderer is not None:
-            ids = self.renderer.token_ids(
-                c.prompt, c.completion, c.tools, c.chat_template_kwargs, source=c.source
-            )
-            return ids.tolist()
-        if c.tools or c.chat_template_kwargs:
-            raise PlauditError(
-                f"the protocol {self.protocol_name} has no place for tools and template arguments",
-                where=c.source,
-                fix="Give --tokenizer with a protocol that takes rendered text or ids, such as vllm-classify.",
-            )
-        if takes in ("messages", "ids"):
-            return as_turns(c.prompt, c.completion, source=c.source)
-        if takes == "pair":
-            return _plain_text(c, c.prompt, self.protocol_name), _plain_text(
-                c, c.completion, self.protocol_name
-            )
-        return (c.prompt, c.completion) if isinstance(c.prompt, str) else (list(c.prompt), _last_turn(c))
-
-    def _text(self, c: Conversation) -> str:
-        """Rendered, without what the server's tokenizer puts in front by itself."""
-        assert self.renderer is not None, "checked when the source was made"
-        text = self.renderer.render_text(
-            c.prompt, c.completion, c.tools, c.chat_template_kwargs, source=c.source
-        )
-        encoder = self.renderer.encoder
-        own = self.renderer.decode(encoder.prefix) if len(encoder.prefix) else ""
-        return text.removeprefix(own) if own else text
+        return rewards, num_truncated
 
 
-def find_protocol(server: Server) -> str:
-    """The protocol that a server speaks, by its own description.
+def check_server_options(protocol: str, concurrency: int, timeout_s: float) -> None:
+    """Whether a server can be asked so.
 
     Raises:
-        PlauditError: It does not say, or speaks none that is known.
+        PlauditError: An unknown protocol, no request at a time, or a timeout that is no time above 0.
     """
-    schema = server.find("/openapi.json") or server.find("/api-doc/openapi.json") or {}
-    paths = schema.get("paths", {}) if isinstance(schema, dict) else {}
-    models = server.find("/v1/models") or {}
-    owners = {str(entry.get("owned_by", "")) for entry in _entries(models)}
-    is_sglang = "sglang" in owners or "/get_model_info" in paths
-    signs = {
-        "plaudit": "/v1/rewards" in paths,
-        "openrlhf": "/get_reward" in paths,
-        "llama-factory": "/v1/score/evaluation" in paths,
-        "sglang": is_sglang,
-        "vllm-classify": "/classify" in paths or "vllm" in owners,
-        "vllm-pooling": "/pooling" in paths,
-        "tei": "/predict" in paths,
-    }
-    for name, is_there in signs.items():
-        if is_there:
-            return name
-    raise PlauditError(
-        f"the server does not say which protocol it speaks (routes: {', '.join(paths) or 'none named'})",
-        where=server.url,
-        fix=NEEDS_A_LIST,
-    )
-
-
-def _first_model(server: Server) -> str | None:
-    entries = _entries(server.find("/v1/models"))
-    return str(entries[0]["id"]) if entries and "id" in entries[0] else None
-
-
-def _entries(models: Any) -> list[dict[str, Any]]:
-    data = models.get("data") if isinstance(models, dict) else None
-    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-
-
-def _last_turn(c: Conversation) -> Any:
-    """What answers, as text where it is one assistant turn of text."""
-    turns = c.completion
-    if not isinstance(turns, str) and len(turns) == 1 and turns[0].get("role") == "assistant":
-        content = turns[0].get("content")
-        if isinstance(content, str) and set(turns[0]) == {"role", "content"}:
-            return content
-        return dict(turns[0])
-    if isinstance(turns, str):
-        return turns
-    raise PlauditError(
-        f"a completion of {len(turns)} messages cannot be sent: the protocol plaudit takes one",
-        where=c.source,
-        fix="Give --tokenizer with a protocol that takes rendered text or ids.",
-    )
-
-
-def _plain_text(c: Conversation, part: Any, protocol: str) -> str:
-    if isinstance(part, str):
-        return part
-    if len(part) == 1 and isinstance(part[0].get("content"), str):
-        return part[0]["content"]
-    raise PlauditError(
-        f"the protocol {protocol} takes a prompt and an answer of one text each, not {len(part)} messages",
-        where=c.source,
-        fix="Choose another protocol of the server, such as vllm-classify.",
-    )
+    if protocol != "auto" and protocol not in PROTOCOLS:
+        raise unknown_choice("--protocol", protocol, ["auto", *PROTOCOLS])
+    if concurrency < 1:
+        raise PlauditError(f"{concurrency} requests at a time", where="--concurrency", fix="Give 1 or more.")
+    if not 0 < timeout_s < math.inf:
+        raise PlauditError(
+            f"{timeout_s:g} seconds for an answer", where="--timeout", fix="Give a number above 0."
+        )
 
 
 class _Gathered:
@@ -286,20 +199,23 @@ class _Gathered:
     def __init__(self) -> None:
         self.indices: list[int] = []
         self.rewards: list[float] = []
+        self.num_truncated = 0
 
-    def add(self, indices: np.ndarray, rewards: Sequence[float]) -> None:
+    def add(self, indices: np.ndarray, rewards: Sequence[float], num_truncated: int) -> None:
         self.indices += indices.tolist()
         self.rewards += rewards
+        self.num_truncated += num_truncated
 
     def chunk(self, items: Sequence[Conversation], seconds: float) -> ScoredChunk:
         num_tokens = sum(items[i].num_tokens for i in self.indices)
         return ScoredChunk(
             indices=np.array(self.indices, dtype=np.int64),
-            rewards=np.array(self.rewards, dtype=np.float32),
+            rewards=np.array(self.rewards, dtype=np.float64),
             cost=Cost(
                 num_sequences=len(self.indices),
                 num_tokens_given=num_tokens,
                 num_tokens_computed=num_tokens,
+                num_truncated=self.num_truncated,
                 seconds=seconds,
             ),
         )

@@ -26,12 +26,15 @@ from plaudit.evaluation.rows import ComparisonRows
 from plaudit.evaluation.storage import write_rows
 from plaudit.evaluation.suites import SuiteScores
 from plaudit.objective.intervals import Estimate, Interval
+from plaudit.plain_json import as_plain
 from plaudit.preferences.report import ReadReport
 from plaudit.tokens.report import TokenReport
-from plaudit.training.plain_json import as_plain
 from plaudit.whole_file import write_whole
 
-__all__ = ["RESULTS_SCHEMA_VERSION", "EvaluatedData", "EvaluationResult", "Throughput"]
+__all__ = ["RESULTS_SCHEMA", "RESULTS_SCHEMA_VERSION", "EvaluatedData", "EvaluationResult", "Throughput"]
+
+RESULTS_SCHEMA = "plaudit.evaluation"
+"""What a set's ``results.json`` calls itself."""
 
 RESULTS_SCHEMA_VERSION = 1
 """Goes up when a key of ``results.json`` changes its meaning or goes away; new keys leave it as it is."""
@@ -129,7 +132,7 @@ class EvaluationResult:
     def as_dict(self) -> dict[str, Any]:
         """The content of ``results.json`` as plain values; NaN stays NaN."""
         return {
-            "schema": "plaudit.evaluation",
+            "schema": RESULTS_SCHEMA,
             "schema_version": RESULTS_SCHEMA_VERSION,
             "name": self.name,
             "model": self.model,

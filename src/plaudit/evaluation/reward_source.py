@@ -29,7 +29,7 @@ from plaudit.tokens import LengthLimits, Renderer, TokenTable, tokenize_preferen
 from plaudit.tokens.report import TokenReport
 from plaudit.tree.packing import pack_sequences
 
-__all__ = ["PlannedSet", "RewardSource", "ScoredChunk", "SequenceScorer", "TokenSource"]
+__all__ = ["PlannedSet", "RewardSource", "ScoredChunk", "SequenceScorer", "TokenSource", "as_source"]
 
 PASSES_PER_CHUNK = 4
 """Forward passes between two writes to disk (assumed: seconds of work, and nothing beside it)."""
@@ -54,7 +54,7 @@ class ScoredChunk:
     indices: Int[np.ndarray, " sequence"]
     """Which of the given items they are of."""
     rewards: Float[np.ndarray, " sequence"]
-    """float32."""
+    """float32 of a model, float64 where others computed them: they are stored and compared as they are."""
     cost: Cost
     """What they took."""
 
@@ -195,3 +195,8 @@ class TokenSource:
 
     def _shares_prefixes(self) -> bool:
         return getattr(getattr(self.scorer, "model", None), "attention_backend", "") != "padded"
+
+
+def as_source(model: SequenceScorer | RewardSource) -> RewardSource:
+    """A scorer as a source; a source as it is."""
+    return TokenSource(model) if isinstance(model, SequenceScorer) else model

@@ -10,6 +10,7 @@ A file is an Arrow stream, one record batch for each chunk, with the chunk's che
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import zlib
@@ -32,7 +33,7 @@ KEY_BYTES = 16
 _SCHEMA = pa.schema(
     [
         pa.field("key", pa.binary(KEY_BYTES), nullable=False),  # hash of what was scored
-        pa.field("reward", pa.float32(), nullable=False),
+        pa.field("reward", pa.float64(), nullable=False),
     ]
 )
 
@@ -52,6 +53,8 @@ class Cost:
     """Sum of their lengths; 0 where nobody counted."""
     num_tokens_computed: int = 0
     """Tokens that went through the model."""
+    num_truncated: int = 0
+    """Sequences that a server cut to its own length limit."""
     seconds: float = 0.0
     """Time to score; where several processes score at a time, each chunk counts its share."""
 
@@ -60,16 +63,18 @@ class Cost:
             num_sequences=self.num_sequences + other.num_sequences,
             num_tokens_given=self.num_tokens_given + other.num_tokens_given,
             num_tokens_computed=self.num_tokens_computed + other.num_tokens_computed,
+            num_truncated=self.num_truncated + other.num_truncated,
             seconds=self.seconds + other.seconds,
         )
 
     def share(self, num_sequences: int) -> Cost:
-        """The part of the cost that so many of its sequences stand for."""
+        """The part of the cost that so many of its sequences stand for; truncated ones are rounded up."""
         part = num_sequences / self.num_sequences if self.num_sequences else 0.0
         return Cost(
             num_sequences=num_sequences,
             num_tokens_given=round(self.num_tokens_given * part),
             num_tokens_computed=round(self.num_tokens_computed * part),
+            num_truncated=min(num_sequences, math.ceil(self.num_truncated * part)),
             seconds=self.seconds * part,
         )
 
@@ -79,7 +84,7 @@ class StoredRewards:
     """What a store knows of some sequences."""
 
     rewards: Float[np.ndarray, " sequence"]
-    """float32; NaN for those that it does not know."""
+    """float64; NaN for those that it does not know."""
     cost: Cost
     """What scoring the known ones took, when it was done."""
 
@@ -90,7 +95,7 @@ class RewardStore:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with RewardStore(Path(folder), "the model") as store:
-    ...         store.append([b"a" * 16], np.array([0.5], dtype=np.float32), Cost(num_sequences=1))
+    ...         store.append([b"a" * 16], np.array([0.5]), Cost(num_sequences=1))
     ...     RewardStore(Path(folder), "the model").rewards_of([b"b" * 16, b"a" * 16]).rewards.tolist()
     [nan, 0.5]
     """
@@ -117,7 +122,7 @@ class RewardStore:
     def rewards_of(self, keys: Sequence[bytes]) -> StoredRewards:
         """What is known of sequences with these keys."""
         index_of = {key: index for index, key in enumerate(keys)}
-        rewards = np.full(len(keys), np.nan, dtype=np.float32)
+        rewards = np.full(len(keys), np.nan)
         cost = Cost()
         for found_keys, found, chunk_cost in self._chunks():
             indices = np.array([index_of.get(key, -1) for key in found_keys], dtype=np.int64)
@@ -132,13 +137,14 @@ class RewardStore:
         if not keys:
             return
         batch = pa.record_batch(
-            [pa.array(keys, type=pa.binary(KEY_BYTES)), pa.array(rewards.astype(np.float32))], schema=_SCHEMA
+            [pa.array(keys, type=pa.binary(KEY_BYTES)), pa.array(rewards.astype(np.float64))], schema=_SCHEMA
         )
         writer, file = self._open()
         values = {
             "checksum": _checksum(keys, rewards),
             "num_tokens_given": cost.num_tokens_given,
             "num_tokens_computed": cost.num_tokens_computed,
+            "num_truncated": cost.num_truncated,
             "seconds": cost.seconds,
         }
         writer.write_batch(batch, custom_metadata={name: repr(value) for name, value in values.items()})
@@ -219,6 +225,7 @@ def _checked(batch: pa.RecordBatch, values: Mapping[str, Any]) -> tuple[list[byt
         num_sequences=len(keys),
         num_tokens_given=int(values["num_tokens_given"]),
         num_tokens_computed=int(values["num_tokens_computed"]),
+        num_truncated=int(values["num_truncated"]),
         seconds=float(values["seconds"]),
     )
     return keys, rewards, cost
@@ -229,7 +236,7 @@ def _as_numbers(metadata: Mapping[bytes, bytes] | None) -> dict[str, float]:
 
 
 def _checksum(keys: Sequence[bytes], rewards: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(rewards, dtype="<f4").tobytes(), zlib.crc32(b"".join(keys)))
+    return zlib.crc32(np.ascontiguousarray(rewards, dtype="<f8").tobytes(), zlib.crc32(b"".join(keys)))
 
 
 def _sync_folder(folder: Path) -> None:

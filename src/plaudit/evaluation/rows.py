@@ -51,7 +51,7 @@ class ComparisonRows:
     num_tokens_worse: np.ndarray
     """int64 [comparison]: length of the other one."""
     sequence_reward: np.ndarray
-    """float32 [sequence]: reward of each distinct token sequence; NaN while it is not scored."""
+    """float64 [sequence]: reward of each distinct token sequence; NaN while it is not scored."""
     sequence_num_tokens: np.ndarray
     """int64 [sequence]: completion tokens of each distinct sequence."""
     subset_names: tuple[str, ...] = ()
@@ -62,18 +62,18 @@ class ComparisonRows:
 
     @property
     def reward_better(self) -> Float[np.ndarray, " comparison"]:
-        """Reward of the preferred completion, float32."""
+        """Reward of the preferred completion, float64."""
         return self.sequence_reward[self.better]
 
     @property
     def reward_worse(self) -> Float[np.ndarray, " comparison"]:
-        """Reward of the other one, float32."""
+        """Reward of the other one, float64."""
         return self.sequence_reward[self.worse]
 
     @property
     def margin(self) -> Float[np.ndarray, " comparison"]:
         """reward(better) - reward(worse), float64."""
-        return self.reward_better.astype(np.float64) - self.reward_worse.astype(np.float64)
+        return self.reward_better - self.reward_worse
 
     @property
     def is_decided(self) -> Bool[np.ndarray, " comparison"]:
@@ -87,7 +87,7 @@ class ComparisonRows:
 
     def with_rewards(self, rewards: Float[np.ndarray, " sequence"]) -> ComparisonRows:
         """The same comparisons with these rewards of their sequences."""
-        return replace(self, sequence_reward=rewards.astype(np.float32))
+        return replace(self, sequence_reward=rewards.astype(np.float64))
 
     def select(self, keep: Bool[np.ndarray, " comparison"] | Int[np.ndarray, " kept"]) -> ComparisonRows:
         """Some of the comparisons, by mask or by index; the sequences stay as they are."""

@@ -7,42 +7,28 @@ the run is written last, so that where it stands the run is complete; a run that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from plaudit.errors import PlauditError, unknown_choice
-from plaudit.evaluation.folder import REWARDS_FOLDER, prepare_folder, write_summary
+from plaudit.errors import unknown_choice
 from plaudit.evaluation.margins import margin_histogram
 from plaudit.evaluation.metrics import TIE_RULES, compute_metrics
+from plaudit.evaluation.output_folder import prepare_folder, write_summary
 from plaudit.evaluation.result import EvaluatedData, EvaluationResult, Throughput
-from plaudit.evaluation.reward_source import PlannedSet, RewardSource, SequenceScorer, TokenSource
+from plaudit.evaluation.reward_source import PlannedSet, RewardSource, SequenceScorer, as_source
 from plaudit.evaluation.reward_store import RewardStore
-from plaudit.evaluation.scoring_pass import score_distinct
-from plaudit.evaluation.suites import Suite, across_suites, items_of
+from plaudit.evaluation.scoring_pass import open_store, score_distinct
+from plaudit.evaluation.sets import EvaluationSet, check_names, distinct_items
+from plaudit.evaluation.suites import across_suites, items_of
 from plaudit.model.record import installed_versions
-from plaudit.preferences import Preferences
+from plaudit.processes import first_decides
 from plaudit.tokens import LengthLimits
-from plaudit.training.agreement import first_decides
 
-__all__ = ["EvaluationRun", "EvaluationSet", "evaluate_suites", "measure"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationSet:
-    """Something to evaluate on."""
-
-    name: str
-    """What it is called in tables, and its folder's name."""
-    preferences: Preferences
-    """The data."""
-    suite: Suite | None = None
-    """The benchmark whose rule turns rewards into its scores; None for data without one."""
+__all__ = ["EvaluationRun", "evaluate_suites", "measure"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,8 +82,8 @@ def evaluate_suites(
         sets = [EvaluationSet(name="held-out", preferences=read_preferences("held-out.jsonl"))]
         evaluate_suites(Scorer.from_pretrained("my-model"), sets, output_dir="results")
     """
-    _check_names(sets)
-    source = _as_source(model)
+    check_names(sets)
+    source = as_source(model)
     folder = None if output_dir is None else Path(output_dir)
     fingerprint = source.fingerprint() if folder is not None else None
     kept: list[str] = []
@@ -106,10 +92,7 @@ def evaluate_suites(
         kept = first_decides(
             lambda: prepare_folder(folder, fingerprint, name or source.name, overwrite=overwrite, data=data)
         )
-    with ExitStack() as opened:
-        store = None
-        if folder is not None and fingerprint is not None and getattr(source, "is_stored", True):
-            store = opened.enter_context(RewardStore(folder / REWARDS_FOLDER, fingerprint, forget=rescore))
+    with open_store(source, fingerprint, folder, forget=rescore) as store:
         run = measure(
             source,
             sets,
@@ -143,10 +126,10 @@ def measure(
     """
     if ties not in TIE_RULES:
         raise unknown_choice("--ties", ties, TIE_RULES)
-    _check_names(sets)
-    source = _as_source(model)
+    check_names(sets)
+    source = as_source(model)
     planned = [source.plan(part.preferences, limits or LengthLimits(), progress=progress) for part in sets]
-    merged = _merge(sets, planned)
+    merged = distinct_items(sets, planned)
     rewards, cost, num_known = score_distinct(
         source,
         merged.items,
@@ -163,41 +146,6 @@ def measure(
         for part, of_set, index in zip(sets, planned, merged.indices, strict=True)
     }
     return EvaluationRun(model=title, results=_with_scores_across(results), throughput=throughput)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Merged:
-    """The distinct items of all sets."""
-
-    items: list[Any]
-    keys: list[bytes]
-    indices: list[np.ndarray]  # for each set: which of the items each of its sequences is
-    sets: Sequence[EvaluationSet]
-    planned: Sequence[PlannedSet]
-
-    def place_of(self, item: int) -> str:
-        """Where the first comparison with this item was read."""
-        for part, of_set, index in zip(self.sets, self.planned, self.indices, strict=True):
-            rows = of_set.plan.rows
-            names_it = (index[rows.better] == item) | (index[rows.worse] == item)
-            if names_it.any():
-                group = int(rows.group[int(np.flatnonzero(names_it)[0])])
-                return part.preferences[group].source or f"row {group} of {part.name}"
-        return f"sequence {item}"
-
-
-def _merge(sets: Sequence[EvaluationSet], planned: Sequence[PlannedSet]) -> _Merged:
-    items: list[Any] = []
-    index_of: dict[bytes, int] = {}
-    indices = []
-    for part in planned:
-        index = np.empty(len(part.plan.keys), dtype=np.int64)
-        for place, (key, item) in enumerate(zip(part.plan.keys, part.plan.sequences, strict=True)):
-            index[place] = index_of.setdefault(key, len(items))
-            if index[place] == len(items):
-                items.append(item)
-        indices.append(index)
-    return _Merged(items=items, keys=list(index_of), indices=indices, sets=sets, planned=planned)
 
 
 def _result(
@@ -254,20 +202,3 @@ def _save(run: EvaluationRun, folder: Path, fingerprint: str | None, kept: Seque
     for name, result in run.results.items():
         result.save(folder / name)
     write_summary(folder, run.model, fingerprint, [*kept, *run.results], run.results, run.throughput)
-
-
-def _as_source(model: SequenceScorer | RewardSource) -> RewardSource:
-    return TokenSource(model) if isinstance(model, SequenceScorer) else model
-
-
-def _check_names(sets: Sequence[EvaluationSet]) -> None:
-    if not sets:
-        raise PlauditError("there is nothing to evaluate on", fix="Give --suite or --data.")
-    names = [part.name for part in sets]
-    for name in names:
-        if names.count(name) > 1:
-            raise PlauditError(f"two data sets are called {name!r}", fix="Give each a name of its own.")
-        if name in ("", ".", "..", REWARDS_FOLDER) or "/" in name:
-            raise PlauditError(
-                f"a data set is called {name!r}, which can be no folder's name", fix="Give another."
-            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plaudit.preferences.group import Completion, Prompt
 
-__all__ = ["said"]
+__all__ = ["num_characters", "said"]
 
 
 def said(part: Prompt | Completion) -> str:
@@ -16,6 +16,19 @@ def said(part: Prompt | Completion) -> str:
     if isinstance(part, str):
         return part
     return "\n".join(text for message in part for text in _texts_of(message.get("content")))
+
+
+def num_characters(completion: Completion) -> int:
+    """Characters of what is said: plain text, or the text content of all messages.
+
+    >>> num_characters("four")
+    4
+    >>> num_characters(({"role": "assistant", "content": [{"type": "text", "text": "fo"}, {"text": "ur"}]},))
+    4
+    """
+    if isinstance(completion, str):
+        return len(completion)
+    return sum(len(text) for message in completion for text in _texts_of(message.get("content")))
 
 
 def _texts_of(content: object) -> list[str]:

@@ -6,6 +6,7 @@ part of what is measured. Records are read from every source that preference dat
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.answers import final_answer, normalise_answer
@@ -22,7 +24,7 @@ from plaudit.preferences.group import Completion, Prompt
 from plaudit.preferences.sources.item import BLANK, Position
 from plaudit.preferences.sources.resolve import resolve
 
-__all__ = ["ID_KEYS", "PromptSamples", "read_samples"]
+__all__ = ["ID_KEYS", "PromptSamples", "number_prompts", "read_samples"]
 
 ID_KEYS = ("id", "question_id")
 SAMPLE_KEYS = ("samples", "completions", "responses")
@@ -79,6 +81,13 @@ def read_samples(source: str | Path, *, quality: str | None = None) -> list[Prom
     if not prompts:
         raise PlauditError("there are no records", where=str(source), fix="Give prompts with samples.")
     return prompts
+
+
+def number_prompts(samples: Sequence[PromptSamples]) -> Int[np.ndarray, " record"]:
+    """A number for each record, the same where the prompt is the same."""
+    numbers: dict[str, int] = {}
+    keys = [json.dumps(s.prompt, sort_keys=True, default=str) for s in samples]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _parse(record: Any, where: str, quality_key: str | None) -> PromptSamples:

@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,40 @@ from jaxtyping import Float
 from torch import distributed
 
 from plaudit.errors import PlauditError
+from plaudit.evaluation.folder import REWARDS_FOLDER
 from plaudit.evaluation.reward_source import RewardSource, ScoredChunk
 from plaudit.evaluation.reward_store import Cost, RewardStore, StoredRewards
+from plaudit.processes import first_decides, num_processes
 from plaudit.scoring.progress import sequence_progress
-from plaudit.training.agreement import first_decides, num_processes
 
-__all__ = ["score_distinct"]
+__all__ = ["open_store", "score_distinct"]
 
 SECONDS_BETWEEN_LINES = 30.0
 """Between two lines of the log where there is no terminal for a bar (assumed)."""
 
+FIX_OF_MODELS = "Score in float32 (--dtype float32), and check the weights for NaN."
+"""Where a source does not say by ``fix_of_not_finite`` what helps against a reward that is no finite number."""
+
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_store(
+    source: RewardSource, fingerprint: str | None, folder: Path | None, *, forget: bool = False
+) -> Iterator[RewardStore | None]:
+    """The store of a source's rewards; None without a folder or a fingerprint, or where storing costs more than asking.
+
+    Args:
+        source: Where rewards come from.
+        fingerprint: What they belong to.
+        folder: The output folder; the store is in `REWARDS_FOLDER` below it.
+        forget: Score again what was scored before.
+    """
+    if folder is None or fingerprint is None or not getattr(source, "is_stored", True):
+        yield None
+        return
+    with RewardStore(folder / REWARDS_FOLDER, fingerprint, forget=forget) as store:
+        yield store
 
 
 def score_distinct(
@@ -42,7 +67,7 @@ def score_distinct(
     description: str = "scoring",
     progress: bool = True,
 ) -> tuple[Float[np.ndarray, " item"], Cost, int]:
-    """Rewards of distinct items; what they took, whenever that was; and how many the store knew.
+    """Rewards of distinct items, float64; what they took, whenever that was; and how many the store knew.
 
     Args:
         source: Where rewards come from.
@@ -70,7 +95,7 @@ def score_distinct(
     with _progress(sum(map(len, mine)), world, description, enabled=progress and rank == 0) as advance:
         for chunk in source.score(wanted, mine):
             indices = missing[chunk.indices]
-            _check_finite(indices, chunk, place_of)
+            _check_finite(indices, chunk, place_of, getattr(source, "fix_of_not_finite", FIX_OF_MODELS))
             share = _share_of(chunk.cost, world)
             if store is not None:
                 store.append([keys[i] for i in indices.tolist()], chunk.rewards, share)
@@ -80,26 +105,30 @@ def score_distinct(
         rewards[indices] = found
         cost += share
     assert not np.isnan(rewards).any(), "the source has scored every item of its chunks"
+    if cost.num_truncated and rank == 0:
+        log.warning(
+            "%s: the server has cut %s of %s conversations to its length limit; their rewards are not of the whole text",
+            source.name,
+            f"{cost.num_truncated:,}",
+            f"{len(items):,}",
+        )
     return rewards, cost, num_known
 
 
 def _known(store: RewardStore | None, keys: Sequence[bytes]) -> StoredRewards:
     if store is None:
-        return StoredRewards(rewards=np.full(len(keys), np.nan, dtype=np.float32), cost=Cost())
+        return StoredRewards(rewards=np.full(len(keys), np.nan), cost=Cost())
     return store.rewards_of(keys)
 
 
 def _share_of(cost: Cost, world: int) -> Cost:
     """Processes work side by side: the seconds of all chunks together are then those on the clock."""
-    return Cost(
-        num_sequences=cost.num_sequences,
-        num_tokens_given=cost.num_tokens_given,
-        num_tokens_computed=cost.num_tokens_computed,
-        seconds=cost.seconds / world,
-    )
+    return replace(cost, seconds=cost.seconds / world)
 
 
-def _check_finite(indices: np.ndarray, chunk: ScoredChunk, place_of: Callable[[int], str]) -> None:
+def _check_finite(
+    indices: np.ndarray, chunk: ScoredChunk, place_of: Callable[[int], str], fix: str
+) -> None:
     is_bad = ~np.isfinite(chunk.rewards)
     if not is_bad.any():
         return
@@ -108,7 +137,7 @@ def _check_finite(indices: np.ndarray, chunk: ScoredChunk, place_of: Callable[[i
         f"the reward of a sequence is {chunk.rewards[first]} ({np.count_nonzero(is_bad):,} of "
         f"{len(chunk.rewards):,} sequences scored with it have no finite reward)",
         where=place_of(int(indices[first])),
-        fix="Score in float32 (--dtype float32), and check the weights for NaN.",
+        fix=fix,
     )
 
 

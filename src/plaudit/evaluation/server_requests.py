@@ -2,22 +2,25 @@
 
 Guarantees: a request is repeated where that can help (no connection, a timeout, 429, 5xx), never sooner than the
 server's ``Retry-After`` says; what it says otherwise is an error with its own words; answers come as they are ready,
-and the first error ends the run without waiting for requests that were not begun.
+and the first error, or Ctrl-C, ends the run without waiting for any other request.
 """
 
 from __future__ import annotations
 
 import email.utils
+import itertools
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import httpx
 
 from plaudit.errors import PlauditError
+from plaudit.evaluation.names import user_and_password, without_password
 
 __all__ = ["API_KEY_VARIABLE", "Server", "as_completed"]
 
@@ -47,28 +50,36 @@ class Server:
     """A server at an address; requests may be made from several threads at a time."""
 
     def __init__(
-        self, url: str, *, timeout_s: float, concurrency: int, sleep: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        concurrency: int,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """
         Args:
-            url: Of the server, without a route.
+            url: Of the server, without a route; a user and password in it are sent, and are in nothing that is written.
             timeout_s: How long an answer may take.
             concurrency: Requests at a time.
-            sleep: Waits for so many seconds.
+            sleep: Waits for so many seconds; by default until the server is closed, at the longest.
         """
-        self.url = url.rstrip("/")
+        self.url = without_password(url).rstrip("/")
         self.concurrency = concurrency
-        self.sleep = sleep
+        self._is_closed = threading.Event()
+        self.sleep = sleep or self._is_closed.wait
         key = os.environ.get(API_KEY_VARIABLE)
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else None,
+            auth=user_and_password(url),
             timeout=httpx.Timeout(timeout_s, pool=None),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             follow_redirects=True,
         )
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; requests that are under way in other threads are not made again."""
+        self._is_closed.set()
         self._client.close()
 
     def find(self, path: str) -> Any:
@@ -125,6 +136,8 @@ class Server:
             # Requests that failed together should not come back together.
             own = pause * random.uniform(0.5, 1.0)
             self.sleep(own if asked is None else max(asked, own))
+            if self._is_closed.is_set():
+                raise self._error("the server was closed", about)
             pause = min(2 * pause, LONGEST_PAUSE_S)
         raise AssertionError("the last try returns or raises")
 
@@ -152,24 +165,39 @@ class Server:
 def as_completed(work: Callable[[T], R], parts: Iterable[T], num_threads: int) -> Iterator[tuple[T, R]]:
     """Each part with what the work makes of it, as it is ready; twice as many parts are under way as threads.
 
-    The first error is raised, and work that was not begun is given up.
+    The first error is raised, and work that was not begun is given up. Nothing waits for work that was begun, be it an
+    error or Ctrl-C that ends this: the threads are daemons, where Python waits at its end for those of an executor.
     """
-    waiting = iter(parts)
-    under_way: dict[Future[R], T] = {}
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="plaudit-request") as threads:
-        try:
-            while True:
-                for part in waiting:
-                    under_way[threads.submit(work, part)] = part
-                    if len(under_way) >= 2 * num_threads:
-                        break
-                if not under_way:
-                    return
-                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield under_way.pop(future), future.result()
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+    todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    done: SimpleQueue[tuple[T, R] | BaseException] = SimpleQueue()
+    is_over = threading.Event()
+
+    def run() -> None:
+        while (part := todo.get()) is not None and not is_over.is_set():
+            try:
+                done.put((part[0], work(part[0])))
+            except BaseException as error:  # noqa: BLE001 - raised where the answers are read
+                done.put(error)
+
+    for number in range(num_threads):
+        threading.Thread(target=run, name=f"plaudit-request-{number}", daemon=True).start()
+    waiting, num_under_way = iter(parts), 0
+    try:
+        while True:
+            for part in itertools.islice(waiting, 2 * num_threads - num_under_way):
+                todo.put((part,))
+                num_under_way += 1
+            if not num_under_way:
+                return
+            answer = done.get()
+            num_under_way -= 1
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
+    finally:
+        is_over.set()
+        for _ in range(num_threads):
+            todo.put(None)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

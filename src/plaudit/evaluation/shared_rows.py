@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from plaudit.evaluation.folder import StoredSuite
 from plaudit.evaluation.rows import ComparisonRows
@@ -50,6 +50,11 @@ class SharedRows:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def is_decided(self) -> Bool[np.ndarray, " shared"]:
+        """Comparisons that have a better completion in the data of every model."""
+        return np.logical_and.reduce([rows.is_decided for rows in self.rows])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +110,7 @@ def most_different(shared: SharedRows, num: int) -> list[RowDifference]:
     scaled = _scaled(margins)
     gap = np.ptp(scaled, axis=0)
     disagree = (margins > 0).any(axis=0) & (margins <= 0).any(axis=0)
-    decided = shared.rows[0].is_decided & (gap > 0)
+    decided = shared.is_decided & (gap > 0)
     ranked = np.lexsort((np.arange(len(shared)), -gap, ~disagree))
     chosen = [int(i) for i in ranked if decided[i]][:num]
     texts = _rows_at(shared.stored, shared.index[chosen])

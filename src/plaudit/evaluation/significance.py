@@ -1,11 +1,13 @@
 """Whether two models differ on the same comparisons: exact tests, a paired interval, correction for many tests.
 
 Guarantees: the comparisons of one prompt are treated as one draw, in the tests as in the interval; the same
-input gives the same numbers. Where no two comparisons share a prompt the test is McNemar's, exact.
+input gives the same numbers. Where no two comparisons share a prompt the test is McNemar's, exact, unless equal
+rewards that count half give differences of two sizes.
 
 What was measured (tests/evaluation/test_significance.py): the interval of `paired_difference` holds the true
-difference in 94 to 98 of 100 simulated repetitions from 28 comparisons upwards. The plain percentile bootstrap
-falls to 75 of 100 where few comparisons are decided differently, since it cannot see a sign that did not occur.
+difference in 94 to 98 of 100 simulated repetitions where ten comparisons or more are decided differently. With fewer
+it is mostly too wide, and holds it in 93 to all of 100. The plain percentile bootstrap falls to 75 of 100 there, since
+it cannot see a sign that did not occur.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class PairedTest:
     """Chance of a difference at least this large if the hypothesis holds; 1 where nothing differs, NaN where there
     is no comparison at all."""
     method: str
-    """`MCNEMAR` where no two comparisons share a prompt, else `SIGN_FLIPS`."""
+    """`MCNEMAR` where no two comparisons share a prompt and all differences are of one size, else `SIGN_FLIPS`."""
     num_differing: int
     """What the test rests on: comparisons decided differently, or prompts with different sums."""
 
@@ -112,6 +114,9 @@ def paired_test(
 ) -> PairedTest:
     """The test that fits: McNemar's, or sign flips of whole prompts where comparisons share one.
 
+    Equal rewards that count half may give differences of 1/2 beside those of 1. McNemar's test knows no sizes: the
+    signs of the differences are flipped then, each its own prompt.
+
     Args:
         first: 1, 0 or 1/2 for each comparison: how right the first model is.
         second: The same for the second.
@@ -121,8 +126,11 @@ def paired_test(
         return PairedTest(p_value=math.nan, method=MCNEMAR, num_differing=0)
     difference = second - first
     if len(np.unique(prompts)) == len(prompts):
-        num = int(np.count_nonzero(difference))
-        return PairedTest(p_value=sign_flip_test(difference), method=MCNEMAR, num_differing=num)
+        differing = np.abs(difference[difference != 0])
+        method = MCNEMAR if len(np.unique(differing)) <= 1 else SIGN_FLIPS
+        return PairedTest(
+            p_value=sign_flip_test(difference), method=method, num_differing=len(differing)
+        )
     sums = _sums_and_sizes(difference, prompts)[0]
     num = int(np.count_nonzero(sums))
     return PairedTest(p_value=sign_flip_test(sums), method=SIGN_FLIPS, num_differing=num)

@@ -49,8 +49,8 @@ ROWS_SCHEMA = pa.schema(
         pa.field("completion_worse", pa.int32(), nullable=False),
         pa.field("sequence_better", pa.int64(), nullable=False),  # equal numbers: equal token ids
         pa.field("sequence_worse", pa.int64(), nullable=False),
-        pa.field("reward_better", pa.float32(), nullable=False),
-        pa.field("reward_worse", pa.float32(), nullable=False),
+        pa.field("reward_better", pa.float64(), nullable=False),  # a model's are float32 numbers
+        pa.field("reward_worse", pa.float64(), nullable=False),
         pa.field("margin", pa.float64(), nullable=False),  # reward_better - reward_worse
         pa.field("required_margin", pa.float32(), nullable=False),  # the data's
         pa.field("weight", pa.float32(), nullable=False),
@@ -109,7 +109,7 @@ def read_rows(path: Path) -> ComparisonRows:
         better=column["sequence_better"],
         worse=column["sequence_worse"],
         subset=subset,
-        sequence_reward=_per_sequence(column, "reward", np.float32),
+        sequence_reward=_per_sequence(column, "reward", np.float64),
         sequence_num_tokens=_per_sequence(column, "num_tokens", np.int64),
         subset_names=subset_names,
     )

@@ -46,7 +46,8 @@ class Interval:
     high: float
     """Upper end; NaN when there is no interval."""
     method: str
-    """``wilson``, ``wilson over prompts``, ``bootstrap over prompts``, or ``none``."""
+    """``wilson``, ``wilson over prompts``, ``bootstrap over prompts``, ``robust errors over prompts`` (of a regression
+    whose standard errors allow for comparisons of one prompt to depend on each other), or ``none``."""
     confidence: float = CONFIDENCE
     """The coverage it aims at, in (0, 1)."""
     reason: str | None = None

@@ -46,13 +46,17 @@ def best_of_n_charts(curve: Mapping[str, Any], index: int) -> Iterator[NamedChar
 
 
 def _by_difficulty(curve: Mapping[str, Any], index: int, who: str) -> NamedChart:
-    names = [f"{level['low']:.2f} to {level['high']:.2f}" for level in curve["difficulty"]]
+    # Numbered, since two levels may look alike in two digits.
+    names = [
+        f"{number}: {level['low']:.2f} to {level['high']:.2f}"
+        for number, level in enumerate(curve["difficulty"], start=1)
+    ]
     rows = [
         {**point["picked"], "n": point["n"], "kl": point["kl"], "which": name}
         for name, level in zip(names, curve["difficulty"], strict=True)
         for point in level["points"]
     ]
-    colours = {name: MODEL_COLOURS[i % len(MODEL_COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+    colours = {name: MODEL_COLOURS[i % len(MODEL_COLOURS)] for i, name in enumerate(names)}
     return NamedChart(
         name=f"best-of-n-{index}-difficulty",
         place="best-of-n",
@@ -69,12 +73,19 @@ def _fall(found: Mapping[str, Any] | None) -> str:
         return "Where the picked quality falls as n grows, the reward is being over-optimised."
     if found["best_n"] == found["largest_n"]:
         return f"The picked quality is highest at the largest n, {found['largest_n']}: no over-optimisation is seen."
-    ends = "" if found["low"] is None else f" ({found['low']:.3f} to {found['high']:.3f})"
-    said = "more" if found.get("is_shown") else "no more"
-    return (
+    if found["change"] == 0:
+        return (
+            f"The picked quality is the same at the largest n, {found['largest_n']}, as at n = {found['best_n']}: "
+            "no over-optimisation is seen."
+        )
+    fall = (
         f"From its best n, {found['best_n']}, to {found['largest_n']} the picked quality changes by "
-        f"{found['change']:.3f}{ends}: {said} than chance explains."
+        f"{found['change']:.3f}"
     )
+    if found["low"] is None:
+        return f"{fall}; so few prompts give no interval."
+    said = "more" if found.get("is_shown") else "no more"
+    return f"{fall} ({found['low']:.3f} to {found['high']:.3f}): {said} than chance explains."
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Any:

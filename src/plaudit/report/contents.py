@@ -11,10 +11,10 @@ from importlib.metadata import version
 from typing import Any
 
 from plaudit.evaluation.folder import StoredSuite
+from plaudit.plain_json import as_plain
 from plaudit.report.distributions import length_points, unequal_margins
 from plaudit.report.outputs import ModelOutput
 from plaudit.report.scores import headline_of, scores_of
-from plaudit.training.plain_json import as_plain
 
 __all__ = ["REPORT_SCHEMA_VERSION", "report_contents"]
 

@@ -20,9 +20,10 @@ from plaudit.evaluation.folder import StoredSuite
 from plaudit.evaluation.metrics import correctness_of
 from plaudit.evaluation.shared_rows import share_rows
 from plaudit.evaluation.significance import holm, paired_test
+from plaudit.plain_json import as_plain
+from plaudit.report.comparable import comparable_results
 from plaudit.report.outputs import ModelOutput, read_outputs
 from plaudit.report.scores import headline_of
-from plaudit.training.plain_json import as_plain
 
 __all__ = ["LEADERBOARD_SCHEMA_VERSION", "leaderboard_contents", "read_runs"]
 
@@ -36,8 +37,10 @@ RULE = (
     "Each number is the score that its suite is known by, with its 95% interval. The best of a suite is marked. A "
     "model marked ≈ cannot be told from it: on the comparisons that both have, an exact paired test (McNemar's, or "
     "sign flips of whole prompts) gives p of at least 0.05 after Holm's correction over the models of the suite. The "
-    "mean rank is over the suites that all ranked models have whole. A model marked † was evaluated on a part of the "
-    "suite, or on other data than it: it is neither the best there nor in the mean rank."
+    "mean rank is over the suites that all ranked models have whole. A result marked † is of a part of the suite or of "
+    "other data, or by another score or rule for equal rewards than the others: it is not ranked there, and its model "
+    "has no mean rank. Where all of a suite are marked †, those on the same data are ranked, and the suite counts in no "
+    "mean rank."
 )
 """How the page is to be read."""
 
@@ -102,11 +105,11 @@ def leaderboard_contents(models: Sequence[ModelOutput], *, title: str | None = N
 
 def _column(entries: Sequence[tuple[str, StoredSuite]]) -> dict[str, dict[str, Any]]:
     """Headline scores of one suite by model, each with its ``standing`` and what it rests on."""
-    column = {name: _score(suite.result) for name, suite in entries}
-    whole = [name for name in column if not column[name]["note"]]
-    for name in column if whole else ():
-        column[name] |= {} if name in whole else {"standing": "partial"}
-    known = [name for name in whole or column if column[name]["value"] is not None]
+    found = comparable_results({name: suite.result for name, suite in entries})
+    column = {name: _score(suite.result, found.notes[name]) for name, suite in entries}
+    for name in column:
+        column[name]["standing"] = None if name in found.models else "partial"
+    known = [name for name in found.models if column[name]["value"] is not None]
     if not known:
         return column
     best = max(known, key=lambda name: column[name]["value"])
@@ -123,11 +126,10 @@ def _column(entries: Sequence[tuple[str, StoredSuite]]) -> dict[str, dict[str, A
     return column
 
 
-def _score(result: Mapping[str, Any]) -> dict[str, Any]:
+def _score(result: Mapping[str, Any], note: str | None) -> dict[str, Any]:
     headline = headline_of(result)
-    keys = ("name", "value", "low", "high", "num_items")
-    score = {key: headline[key] for key in keys} | {"note": headline.get("note")}
-    return score | {"standing": None, "p_value": None, "num_shared": None}
+    score = {key: headline[key] for key in ("name", "value", "low", "high", "num_items")}
+    return score | {"note": note, "standing": None, "p_value": None, "num_shared": None}
 
 
 def _ranked(

@@ -35,7 +35,7 @@ def report_markdown(contents: Mapping[str, Any]) -> str:
 
 def leaderboard_markdown(contents: Mapping[str, Any]) -> str:
     """One row a model, one column a suite; the best is bold, ``≈`` marks what cannot be told from it, ``†`` what
-    was measured on a part of the suite."""
+    lacks data or differs from the others in its data or rules."""
     header = ["model", *map(inline, contents["suites"]), "mean rank"]
     rows = [
         [
@@ -116,10 +116,10 @@ def _estimate(value: Mapping[str, Any] | None) -> str:
 
 
 def _standing(score: Mapping[str, Any] | None) -> str:
-    if score is None or score["value"] is None:
+    if score is None:
         return "-"
-    text = f"{score['value']:.3f}"
+    text = "-" if score["value"] is None else f"{score['value']:.3f}"
     text = f"**{text}**" if score["standing"] == "best" else text
     ends = "" if score["low"] is None else f" ({score['low']:.3f} to {score['high']:.3f})"
-    mark = {"not told apart": " ≈", "partial": " †"}.get(score["standing"], "")
-    return text + ends + mark
+    mark = " ≈" if score["standing"] == "not told apart" else ""
+    return text + ends + mark + (" †" if score["note"] else "")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from plaudit.errors import PlauditError
-from plaudit.evaluation.folder import Evaluation, StoredSuite, find_evaluations, folder_names, read_evaluation
+from plaudit.evaluation.folder import Evaluation, StoredSuite, find_evaluations, read_evaluation
+from plaudit.evaluation.names import folder_names
 
 __all__ = ["ROW_COLUMNS", "ModelOutput", "read_outputs", "stored_rows"]
 

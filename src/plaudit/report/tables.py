@@ -47,7 +47,7 @@ def report_tables(contents: Mapping[str, Any]) -> dict[str, Any]:
     headline = Table(
         title="Headline scores",
         models=models,
-        rows=tuple(_headline_row(suite, models) for suite in suites),
+        rows=tuple(row for suite in suites for row in _headline_rows(suite, models)),
     )
     return {
         "headline": headline,
@@ -70,12 +70,19 @@ def format_count(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _headline_row(
+def _headline_rows(
     suite: Mapping[str, Any], models: Sequence[str]
-) -> tuple[str, str, tuple[Cell | None, ...]]:
-    by_model = {result["model"]: result["headline"] for result in suite["results"]}
-    name = next(iter(by_model.values()))["name"]
-    return suite["name"], name, _cells([by_model.get(model) for model in models])
+) -> list[tuple[str, str, tuple[Cell | None, ...]]]:
+    """One row, or several where the data of some models make the suite known by another score."""
+    by_model = {result["model"]: result for result in suite["results"]}
+    return [
+        (suite["name"], name, _cells([_score_named(by_model.get(model), name) for model in models]))
+        for name in dict.fromkeys(result["headline"]["name"] for result in suite["results"])
+    ]
+
+
+def _score_named(result: Mapping[str, Any] | None, name: str) -> Estimate | None:
+    return next((score for score in (result or {}).get("scores", ()) if score["name"] == name), None)
 
 
 def _score_table(suite: Mapping[str, Any]) -> Table:

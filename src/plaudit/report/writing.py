@@ -11,7 +11,7 @@ from typing import Any
 from plaudit.errors import PlauditError, unknown_choice
 from plaudit.report.best_of_n import read_best_of_n
 from plaudit.report.charts import report_charts
-from plaudit.report.comparison_data import MAX_CHARACTERS, MAX_ROWS, comparison_data
+from plaudit.report.comparison_data import MAX_ROWS, comparison_data
 from plaudit.report.contents import report_contents
 from plaudit.report.drawing import NamedChart, require_drawing, write_chart
 from plaudit.report.leaderboard import leaderboard_contents
@@ -19,6 +19,7 @@ from plaudit.report.markdown_text import leaderboard_markdown, report_markdown
 from plaudit.report.outputs import ModelOutput
 from plaudit.report.page import render_page, report_page
 from plaudit.report.strip import strip_chart
+from plaudit.report.text_blocks import MAX_CHARACTERS
 from plaudit.training.curves import draw_curves
 from plaudit.training.metrics_log import METRICS_FILE, read_metrics
 

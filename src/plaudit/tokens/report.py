@@ -91,8 +91,9 @@ class TokenReport:
             f"95% within {self.p95_length:,.0f}, at most {self.max_length:,} tokens"
         ]
         for dropped in self.dropped:
-            why = _explain(dropped, self.limits)
-            lines.append(f"{dropped.num_groups:,} of {self.num_groups_in:,} groups dropped: {why}")
+            lines.append(
+                f"{dropped.num_groups:,} of {self.num_groups_in:,} groups {_explain(dropped, self.limits)}"
+            )
         if self.num_completions_too_long:
             lines.append(
                 f"{self.num_completions_too_long:,} of {self.num_completions_in:,} completions dropped as "
@@ -102,7 +103,7 @@ class TokenReport:
             lines.append(
                 f"{self.num_completions_identical:,} of {self.num_completions_in:,} completions are the same "
                 f"tokens as another of their group; {self.num_comparisons_identical:,} comparisons between "
-                "such dropped, since they teach nothing"
+                "such teach nothing, and training drops them"
             )
         if self.num_truncated_groups:
             lines.append(
@@ -162,12 +163,13 @@ def _dropped(reason: str, columns: Mapping[str, np.ndarray], where: np.ndarray) 
 
 
 def _explain(dropped: DroppedGroups, limits: LengthLimits) -> str:
+    """What becomes of them and why; of equal completions an evaluation counts what training drops."""
     longest = f"(longest {dropped.num_longest_tokens:,} tokens)"
     if dropped.reason == "too-long":
         what = "a completion alone" if limits.on_overlength == "truncate-prompt" else "a sequence"
-        return f"{what} exceeds max_length {limits.max_length:,} {longest}"
+        return f"dropped: {what} exceeds max_length {limits.max_length:,} {longest}"
     if dropped.reason == "prompt-too-long":
-        return f"the prompt exceeds max_prompt_length {limits.max_prompt_length:,} {longest}"
+        return f"dropped: the prompt exceeds max_prompt_length {limits.max_prompt_length:,} {longest}"
     if dropped.reason == "identical":
-        return "their completions are the same tokens"
-    return "no two completions are compared"
+        return "teach nothing, and training drops them: their completions are the same tokens"
+    return "dropped: no two completions are compared"

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 from plaudit.errors import PlauditError
 from plaudit.objective import Mixture
 from plaudit.preferences import Preferences, read_preferences
+from plaudit.processes import one_process_first
 from plaudit.tokens import (
     LengthLimits,
     Renderer,
@@ -26,7 +27,6 @@ from plaudit.tokens import (
     table_of_token_ids,
     tokenize_preferences,
 )
-from plaudit.training.agreement import one_process_first
 from plaudit.training.batch import judgements_of
 from plaudit.training.data_record import DataRecord, data_record, source_of_dataset
 from plaudit.training.sampling import STAND_IN

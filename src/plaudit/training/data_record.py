@@ -77,7 +77,7 @@ class DataRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DataRecord:
-        """The inverse of `plaudit.training.plain_json.as_plain`."""
+        """The inverse of `plaudit.plain_json.as_plain`."""
         counts = {name: tuple(Count(**count) for count in values[name]) for name in ("lost", "noted")}
         return cls(**{**values, **counts, "sources": tuple(values["sources"])})
 

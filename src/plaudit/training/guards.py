@@ -19,8 +19,9 @@ from transformers import TrainerCallback
 
 from plaudit.errors import PlauditError
 from plaudit.preferences import Preferences
+from plaudit.processes import num_processes
 from plaudit.tokens import TokenGroup
-from plaudit.training.agreement import StepQuestions, num_processes
+from plaudit.training.agreement import StepQuestions
 from plaudit.training.batch import PreferencePass
 from plaudit.training.interruption import Interruption
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from transformers import TrainerCallback
 
 from plaudit.errors import PlauditError
-from plaudit.training.plain_json import as_plain
+from plaudit.plain_json import as_plain
 from plaudit.whole_file import write_whole
 
 __all__ = ["METRICS_FILE", "MetricsLine", "MetricsLog", "read_metrics"]

@@ -63,7 +63,7 @@ class ModelFacts:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelFacts:
-        """The inverse of `plaudit.training.plain_json.as_plain`."""
+        """The inverse of `plaudit.plain_json.as_plain`."""
         adapter = values["adapter"]
         if adapter is not None:
             adapter = AdapterFacts(**{**adapter, "target_modules": tuple(adapter["target_modules"])})

@@ -22,9 +22,9 @@ import torch
 
 from plaudit.errors import PlauditError
 from plaudit.model.record import installed_versions
+from plaudit.plain_json import as_plain, hide_tokens, is_secret, write_json
 from plaudit.training.data_record import DataRecord
 from plaudit.training.model_facts import ModelFacts
-from plaudit.training.plain_json import as_plain, hide_tokens, is_secret, write_json
 
 __all__ = [
     "RUN_RECORD_FILE",

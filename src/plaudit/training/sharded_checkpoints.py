@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from transformers import TrainingArguments
 
 from plaudit.errors import PlauditError
-from plaudit.training.agreement import one_process_first
+from plaudit.processes import one_process_first
 
 __all__ = ["mend_optimizer", "num_shards", "require_best_can_be_loaded", "universal_checkpoint"]
 

@@ -74,6 +74,18 @@ def test_identical_answers_are_a_tie_and_stay_in_the_count():
     assert SUITES["rewardbench"].score(items, ties="half")["hep-go"].value == 0.75
 
 
+def test_identical_answers_that_are_too_long_are_no_tie():
+    groups = [
+        text_group("a", ["same " * 50, "same " * 50], subset="hep-go"),
+        text_group("b", ["longer answer", "no"], subset="hep-go"),
+    ]
+    items = evaluated(groups, LengthLimits(max_length=40))
+    assert np.isnan(items[0].rewards).all()
+    scores = SUITES["rewardbench"].score(items)
+    assert (scores["hep-go"].value, scores["hep-go"].num_items) == (1.0, 1)
+    assert (scores["items not scored"].value, scores["tie rate"].value) == (1.0, 0.0)
+
+
 def test_a_wrong_answer_given_twice_counts_twice():
     group = text_group("a", ["yes", "no indeed", "no indeed "], [(0, 1), (0, 2)], subset="Math", id="3")
     (only,) = evaluated([group])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,18 @@ from stand_ins.suite_items import item, items_from_groups, pair, pairs_with
 
 
 def test_judgebench_prints_equal_rewards_by_both_rules():
-    # Two ties: one whose label is B>A, which the leaderboard's code gives away, and one whose label is A>B.
+    # Three ties: two whose label is B>A, which the leaderboard's code gives away, and one whose label is A>B.
     items = [
         item([1.0, 1.0], is_correct=[False, True], subset="gpt/math"),
+        item([3.0, 3.0], is_correct=[False, True], subset="gpt/math"),
         item([1.0, 1.0], is_correct=[True, False], subset="gpt/math"),
         item([2.0, 1.0], is_correct=[True, False], subset="gpt/coding"),
         item([2.0, 1.0], is_correct=[False, True], subset="gpt/coding"),
     ]
     scores = SUITES["judgebench"].score(items)
-    assert scores["gpt"].value == 0.25 and scores["gpt, leaderboard's rule"].value == 0.5
-    assert SUITES["judgebench"].score(items, ties="half")["gpt"].value == 0.5
-    assert SUITES["judgebench"].score(items, ties="half")["gpt, leaderboard's rule"].value == 0.5
+    assert scores["gpt"].value == 1 / 5 and scores["gpt, leaderboard's rule"].value == 3 / 5
+    assert SUITES["judgebench"].score(items, ties="half")["gpt"].value == 2.5 / 5
+    assert SUITES["judgebench"].score(items, ties="half")["gpt, leaderboard's rule"].value == 3 / 5
 
 
 def test_judgebench_is_micro_over_the_pairs_of_a_split():
@@ -33,6 +35,24 @@ def test_judgebench_is_micro_over_the_pairs_of_a_split():
     assert (scores["gpt"].value, scores["claude"].value) == (0.75, 0.5)
     assert scores["gpt"].value == scores["gpt, leaderboard's rule"].value
     assert scores.headline == "gpt" and scores["gpt"].note == "4 of 350 of gpt"
+
+
+def test_judgebench_names_its_headline_after_the_split():
+    suite = SUITES["judgebench"]
+    claude = pairs_with(1, 2, "claude/math")
+    assert suite.score(claude).headline == "claude"
+    assert suite.score(claude + pairs_with(1, 1, "gpt/math")).headline == "gpt"
+    assert suite.score(pairs_with(1, 1, "pairs/math")).headline == "pairs"
+    # A category that the leaderboard does not have sorts behind all others, and its split does not.
+    assert suite.score(claude + pairs_with(1, 1, "gpt/language")).headline == "gpt"
+
+
+def test_judgebench_does_not_take_another_split_where_nothing_of_gpt_was_scored():
+    scores = SUITES["judgebench"].score(
+        [pair(math.nan, math.nan, "gpt/math"), *pairs_with(1, 2, "claude/math")]
+    )
+    assert scores.headline == "gpt" and math.isnan(scores.headline_score.value)
+    assert scores.headline_score.note == "without gpt" and scores["claude"].value == 0.5
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,30 @@ def test_the_average_with_prior_sets_weighs_them_as_half_a_section():
     assert [score.name for score in both.scores] == [score.name for score in main.scores]
 
 
+def test_the_interval_of_the_average_with_prior_sets_is_that_of_both_resampled():
+    right = {name: round(0.7 * count) for name, count in COUNTS.items()}
+    main = SUITE.score([i for name, count in COUNTS.items() for i in pairs_with(right[name], count, name)])
+    prior = SUITES["prior-sets"].score([i for name in PRIOR_COUNTS for i in pairs_with(60, 100, name)])
+    found = across_suites({"rewardbench": main, "prior-sets": prior})["rewardbench"]["mean with prior sets"]
+    random, num = np.random.default_rng(0), 4000
+    drawn = {}  # All 2,985 pairs are drawn anew together; each is of a subset, and right or wrong.
+    cells = [(name, is_right) for name in COUNTS for is_right in (True, False)]
+    shares = [right[n] / 2985 if is_right else (COUNTS[n] - right[n]) / 2985 for n, is_right in cells]
+    times = dict(zip(cells, random.multinomial(2985, shares, size=num).T, strict=True))
+    for name in COUNTS:
+        drawn[name] = times[name, True] / (times[name, True] + times[name, False])
+    weights = {**COUNTS, "math-prm": 984}
+    sections = [
+        sum(weights[n] * drawn[n] for n in names) / sum(weights[n] for n in names)
+        for names in OF_SECTION.values()
+    ]
+    priors = random.binomial(100, 0.6, size=(num, 4)).mean(axis=1) / 100
+    low, high = np.quantile((2 * np.sum(sections, axis=0) + priors) / 9, [0.025, 0.975])
+    width = high - low
+    assert found.low == pytest.approx(low, abs=0.08 * width)
+    assert found.high == pytest.approx(high, abs=0.08 * width)
+
+
 def test_sections_on_real_pairs_equal_a_plain_count(shared_data: Path, tmp_path: Path):
     """LLMBar and HumanEvalPack under RewardBench's names; the reward is the number of characters."""
     rows = real_rows(shared_data)

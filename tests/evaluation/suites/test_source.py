@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,52 @@ def test_a_bad_value_is_named_by_file_and_row(tmp_path: Path):
     judge = write(tmp_path / "judge.jsonl", [{**ROWS["judgebench"][0], "label": "A=B"}])
     with pytest.raises(PlauditError, match=r"judge\.jsonl:1: .*A=B"):
         read("judgebench", judge)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [
+        ("rewardbench2", "num_correct", "three"),
+        ("rewardbench2", "num_correct", math.nan),
+        ("rewardbench2", "num_correct", 3.5),
+        ("rewardbench2", "num_correct", 1.5),
+        ("rewardbench2", "num_correct", [1]),
+        ("rewardbench2", "num_correct", 10**400),
+        ("judgebench", "label", ["A>B"]),
+        ("judgebench", "label", {"A": "B"}),
+    ],
+)
+def test_a_value_of_another_type_is_a_bad_row_with_its_place(
+    tmp_path: Path, name: str, column: str, value: Any
+):
+    path = write(tmp_path / "data.jsonl", [ROWS[name][0], {**ROWS[name][0], column: value}])
+    with pytest.raises(PlauditError, match=rf"data\.jsonl:2: wrong-type: {column} is "):
+        read(name, path)
+
+
+@pytest.mark.parametrize("count", [1, 1.0, "1"])
+def test_num_correct_may_be_written_in_any_way(tmp_path: Path, count: Any):
+    path = write(tmp_path / "data.jsonl", [{**ROWS["rewardbench2"][0], "num_correct": count}])
+    assert len(read("rewardbench2", path)) == 1
+
+
+def test_two_rows_of_ties_with_one_id_are_refused_with_both_places(tmp_path: Path):
+    tied = ROWS["rewardbench2"][1]
+    rows = [tied, {**tied, "id": "ref:0"}, ROWS["rewardbench2"][0], {**tied, "prompt": "A hue?"}]
+    path = write(tmp_path / "rb2.jsonl", rows)
+    with pytest.raises(PlauditError, match=r"rb2\.jsonl:4.*'tied:0'.*rb2\.jsonl:1"):
+        read("rewardbench2", path)
+    # The other subsets are scored row by row: an id there is a name and no more.
+    assert len(read("rewardbench2", write(path, [ROWS["rewardbench2"][0]] * 2))) == 2
+
+
+def test_a_row_of_ppe_says_its_benchmark_in_a_column_or_by_its_file(tmp_path: Path):
+    row = {key: value for key, value in ROWS["ppe"][0].items() if key != "benchmark"}
+    for unknown in (row, {**row, "benchmark": None}, {**row, "benchmark": ""}):
+        with pytest.raises(PlauditError, match=r"mine\.jsonl:1: missing-key: which benchmark"):
+            read("ppe", write(tmp_path / "mine.jsonl", [unknown]))
+    (group,) = read("ppe", write(tmp_path / "GPQA.jsonl", [row]))
+    assert group.subset == "GPQA"
 
 
 def test_bad_rows_are_skipped_and_counted_when_asked(tmp_path: Path):

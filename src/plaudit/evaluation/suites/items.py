@@ -15,8 +15,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from plaudit.evaluation.plan import num_characters
 from plaudit.evaluation.rows import ComparisonRows
+from plaudit.evaluation.said import num_characters
 from plaudit.preferences.group import Comparison, Completion, PreferenceGroup
 
 __all__ = ["GroupTable", "ScoredItem", "items_of"]
@@ -67,8 +67,8 @@ def items_of(rows: ComparisonRows, preferences: GroupTable) -> list[ScoredItem]:
 
     Two completions of a group that the tokenizer turned into the same ids are one sequence, and comparisons
     between them are not among the rows. A benchmark counts them, as ties: a completion without a reward takes that
-    of another one of its group with the same text (white space at the ends apart), and where a group has no other
-    text at all, all its rewards are 0.
+    of another one of its group with the same text (white space at the ends apart). Where none of them was scored,
+    because they are too long, none has a reward.
 
     Args:
         rows: Comparisons with their rewards.
@@ -118,9 +118,6 @@ def _fill_identical(completions: tuple[Completion, ...], rewards: np.ndarray, nu
     if not np.isnan(rewards).any():
         return
     keys = [_stripped(completion) for completion in completions]
-    if len(keys) > 1 and len(set(keys)) == 1 and np.isnan(rewards).all():
-        rewards[:] = 0.0
-        return
     known = {key: k for k, key in enumerate(keys) if not math.isnan(rewards[k])}
     for k, key in enumerate(keys):
         if math.isnan(rewards[k]) and key in known:

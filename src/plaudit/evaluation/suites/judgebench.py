@@ -29,7 +29,7 @@ from plaudit.evaluation.suites.sections import lacking
 from plaudit.evaluation.suites.source import SuitePart
 from plaudit.evaluation.suites.suite import Benchmark
 from plaudit.preferences import Comparison, PreferenceGroup
-from plaudit.preferences.bad_record import BadRecord
+from plaudit.preferences.bad_record import BadRecord, shorten
 
 __all__ = ["COUNTS", "JudgeBench", "leaderboard_value"]
 
@@ -55,8 +55,8 @@ class JudgeBench(Benchmark):
     def to_group(self, row: Mapping[str, Any], part: str | None, where: str) -> PreferenceGroup:
         """A pair, A first whichever is better; its subset is split/category."""
         label = row["label"]
-        if label not in _LABELS:
-            raise BadRecord("wrong-type", f"label is {label!r}", "It is A>B or B>A.")
+        if not isinstance(label, str) or label not in _LABELS:
+            raise BadRecord("wrong-type", f"label is {shorten(repr(label))}", "It is A>B or B>A.")
         better, worse = _LABELS[label]
         return make_group(
             read_prompt(row["question"], "question"),
@@ -69,25 +69,29 @@ class JudgeBench(Benchmark):
         )
 
     def score(self, items: Sequence[ScoredItem], *, ties: str = "zero") -> SuiteScores:
-        """Categories of each split, and each split by both rules."""
+        """Categories of each split, and each split by both rules.
+
+        The headline is ``gpt``, which the leaderboard ranks by; where the data have no such split, the split that they
+        have, under its own name. A split of which no item was scored stays, without a value.
+        """
         check_ties(ties)
         complete = scored(items)
         order = [f"{split}/{category}" for split in COUNTS for category in CATEGORIES]
         names = subset_names(complete, order)
         cells = by_subset(complete, names, lambda item: pair_value(item, ties))
-        splits = list(dict.fromkeys(name.partition("/")[0] for name in names))
+        splits = _splits(items)
         for split in splits:
-            chosen = [item for item in complete if str(item.subset).startswith(f"{split}/")]
+            chosen = [item for item in complete if _split_of(item) == split]
             cells.add(split, [pair_value(item, ties) for item in chosen], clusters_of(chosen))
             cells.add(
                 _by_leaderboard(split), [leaderboard_value(item) for item in chosen], clusters_of(chosen)
             )
         return SuiteScores(
             suite=self.name,
-            headline=splits[0] if splits else "gpt",
+            headline=splits[0],
             scores=(
                 *[cells.score_cell(name, rule=pair_rule(ties)) for name in names],
-                *[score for split in splits or ["gpt"] for score in _split_scores(cells, split, ties)],
+                *[score for split in splits for score in _split_scores(cells, split, ties)],
                 *diagnostics(items),
             ),
         )
@@ -116,6 +120,17 @@ def _split_scores(cells: Cells, split: str, ties: str) -> list[NamedScore]:
             note=note,
         ),
     ]
+
+
+def _splits(items: Sequence[ScoredItem]) -> list[str]:
+    """The splits of the data, scored or not, in the benchmark's order; the first where there is no data."""
+    found = {_split_of(item) for item in items if item.subset is not None}
+    known = [name for name in COUNTS if name in found]
+    return [*known, *sorted(found - set(COUNTS))] or [next(iter(COUNTS))]
+
+
+def _split_of(item: ScoredItem) -> str:
+    return str(item.subset).partition("/")[0]
 
 
 def _split(row: Mapping[str, Any], part: str | None) -> str:

@@ -92,13 +92,20 @@ class PPE(Benchmark):
                 f"{len(is_right)} scores for {len(answers)} answers",
                 "Give one for each response_1, response_2, ...",
             )
+        subset = part or optional_id(row, "benchmark")
+        if not subset:
+            raise BadRecord(
+                "missing-key",
+                "which benchmark the row is of is not said",
+                f"Give a column benchmark, or call the file after it: {', '.join(BENCHMARKS)}.",
+            )
         right, wrong = np.flatnonzero(is_right).tolist(), np.flatnonzero(~np.array(is_right)).tolist()
         return make_group(
             read_prompt(row["prompt"]),
             answers,
             all_pairs(right, wrong),
             row=row,
-            subset=part or optional_id(row, "benchmark"),
+            subset=subset,
             where=where,
             id_column="question_id",
             ratings=[float(value) for value in is_right],

@@ -17,11 +17,13 @@ Source: Malik et al., arXiv:2506.01937, section 3 and appendix; the benchmark's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from plaudit.errors import PlauditError
 from plaudit.evaluation.suites.groups import all_pairs, make_group, read_list, read_prompt, read_text
 from plaudit.evaluation.suites.items import ScoredItem
 from plaudit.evaluation.suites.means import Cells
@@ -30,8 +32,8 @@ from plaudit.evaluation.suites.scores import NamedScore, SuiteScores
 from plaudit.evaluation.suites.sections import lacking
 from plaudit.evaluation.suites.source import SuitePart
 from plaudit.evaluation.suites.suite import Benchmark
-from plaudit.preferences import PreferenceGroup
-from plaudit.preferences.bad_record import BadRecord
+from plaudit.preferences import PreferenceGroup, Preferences
+from plaudit.preferences.bad_record import BadRecord, shorten
 
 __all__ = ["COUNTS", "TIES_WEIGHTS", "RewardBench2", "share_of_best"]
 
@@ -68,6 +70,14 @@ class RewardBench2(Benchmark):
     paper = "https://arxiv.org/abs/2506.01937"
     columns = ("id", "prompt", "chosen", "rejected", "subset")
     parts = (SuitePart(name="test", hub_id="allenai/reward-bench-2", split="test"),)
+
+    def read(
+        self, source: str | None = None, *, progress: bool = True, on_bad_record: str = "error"
+    ) -> Preferences:
+        """See `Suite.read`; two rows of Ties of one id are an error too: which is whose partner is not known."""
+        preferences = super().read(source, progress=progress, on_bad_record=on_bad_record)
+        _check_ids(preferences)
+        return preferences
 
     def to_group(self, row: Mapping[str, Any], part: str | None, where: str) -> PreferenceGroup:
         """The correct answers, then the others."""
@@ -119,9 +129,32 @@ def share_of_best(item: ScoredItem) -> float:
     return float((is_best & item.is_correct).sum() / is_best.sum())
 
 
+def _check_ids(groups: Iterable[PreferenceGroup]) -> None:
+    met: dict[str | None, str | None] = {}
+    for group in groups:
+        if group.subset != "Ties":
+            continue
+        if group.id in met:
+            raise PlauditError(
+                f"two rows of Ties have the id {group.id!r}; the other is {met[group.id]}",
+                where=group.source,
+                fix="Leave one out: a prompt has one ref: row and one tied: row.",
+            )
+        met[group.id] = group.source
+
+
 def _check_count(row: Mapping[str, Any], num_chosen: int) -> None:
     given = row.get("num_correct")
-    if given is not None and int(given) != num_chosen:
+    if given is None:
+        return
+    try:
+        count = float(given)
+    except (TypeError, ValueError, OverflowError):
+        count = math.nan
+    if not count.is_integer():
+        what = f"num_correct is {shorten(repr(given))}"
+        raise BadRecord("wrong-type", what, "Give the number of chosen answers, or leave it out.")
+    if count != num_chosen:
         raise BadRecord(
             "length-mismatch",
             f"num_correct is {given} and there are {num_chosen} chosen answers",
@@ -130,7 +163,8 @@ def _check_count(row: Mapping[str, Any], num_chosen: int) -> None:
 
 
 def _add_ties(cells: Cells, items: Sequence[ScoredItem], ties: str) -> None:
-    """The five parts of Ties; the two rows of one p are drawn together in resampling."""
+    """The five parts of Ties; the two rows of one p are drawn together in resampling. `RewardBench2.read` has seen to
+    it that no id is there twice."""
     by_kind: dict[str, dict[str, ScoredItem]] = {"ref": {}, "tied": {}}
     for item in items:
         kind, _, p = str(item.id).partition(":")
