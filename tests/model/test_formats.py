@@ -135,6 +135,15 @@ def test_a_bias_is_saved_and_read_again(name: str, tmp_path: Path) -> None:
     assert rewards(tmp_path / "again") == pytest.approx(expected(built), abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["value head", "value head, one file", "older OpenRLHF"])
+def test_a_model_of_another_format_is_saved_under_transformers_own_names(name: str, tmp_path: Path) -> None:
+    built = FORMATS[name](tmp_path / "model", "llama")
+    save_reward_model(load_reward_model(built.path).model, tmp_path / "again")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
+    saved = load_file(tmp_path / "again" / "model.safetensors")
+    assert set(saved) - {"score.bias"} == set(plain.state_dict())
+
+
 def test_an_unusual_head_is_read_by_its_name(tmp_path: Path) -> None:
     built = FORMATS["sequence classification"](tmp_path / "model", "llama")
     file = built.path / "model.safetensors"

@@ -14,6 +14,7 @@ from plaudit.model.adapter_config import config_for_rewards
 from plaudit.model.head import head_of, hold_in_float32
 from plaudit.model.quantization import is_quantized, keep_weights_as_stored
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.tensor_names import PEFT_PREFIX
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -137,8 +138,7 @@ def adapter_weights(
         adapter_name=active_adapter(model),
         save_embedding_layers=with_embedding,
     )
-    prefix = "base_model.model."
-    return {name if name.startswith(prefix) else prefix + name: tensor for name, tensor in weights.items()}
+    return {PEFT_PREFIX + name.removeprefix(PEFT_PREFIX): tensor for name, tensor in weights.items()}
 
 
 def require_peft(needed_for: str) -> None:

@@ -7,7 +7,6 @@ their tensors. A value head beside an adapter (LLaMA-Factory with LoRA) is put o
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,13 @@ from plaudit.model.normalization import find_normalization, is_openrlhf
 from plaudit.model.reading import POOLER, LoadedRewardModel, ReadRequest, grow_embedding, no_head
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.stored_head import StoredHead, add_bias, place_head, read_stored_head
+from plaudit.model.tensor_names import LANGUAGE_HEADS, PEFT_PREFIX, peft_name
 
 __all__ = ["read_adapter"]
 
-PREFIX = "base_model.model."
-"""What peft puts before the model's own names."""
-
-LANGUAGE_HEADS = ("lm_head.", "embed_out.", "v_head.")
-"""What an adapter of a causal model can hold beside the backbone's: no reward depends on the first two, and a value
-head is read by itself."""
+BESIDE_THE_BACKBONE = (*LANGUAGE_HEADS, "v_head.")
+"""What an adapter of a causal model can hold: no reward depends on the language model's head, and a value head is read
+by itself."""
 
 
 def read_adapter(request: ReadRequest) -> LoadedRewardModel:
@@ -52,7 +49,7 @@ def read_adapter(request: ReadRequest) -> LoadedRewardModel:
     placed = None
     if stored is not None:
         placed = _place_on_base(model, stored, facts, weights, request, is_base_fresh=base.has_fresh_head)
-    head = [f"{PREFIX}{name}" for name in _head_parameters(model)]
+    head = [f"{PEFT_PREFIX}{name}" for name in _head_parameters(model)]
     is_head_wrapped = any(_is_adapter_of_head(key, model) for key in weights)
     has_head = placed is None and not is_head_wrapped and all(name in weights for name in head)
     is_fresh = base.has_fresh_head and not has_head and placed is None
@@ -89,19 +86,21 @@ def _place_on_base(
         Where that head came from, in words. None for one under peft's own name: it stays among the adapter's tensors,
         and only the bias that it may have gets its place in the base.
     """
-    is_peft_name = facts.format == "adapter" and facts.head_weight_key is not None
-    if is_peft_name and _peft_name(facts.head_weight_key or "") in {
-        f"{PREFIX}{name}" for name in _head_parameters(model)
+    ispeft_name = facts.format == "adapter" and facts.head_weight_key is not None
+    if ispeft_name and peft_name(facts.head_weight_key or "") in {
+        f"{PEFT_PREFIX}{name}" for name in _head_parameters(model)
     }:
         head = head_of(model)
         if stored.bias is not None and isinstance(head, torch.nn.Linear):
             add_bias(head)
         return None
     if is_base_fresh and any(name.startswith(POOLER) for name, _ in model.named_parameters()):
-        raise no_head(facts, [f"{PREFIX}{name}" for name in _head_parameters(model)])  # its pooler is random
+        raise no_head(
+            facts, [f"{PEFT_PREFIX}{name}" for name in _head_parameters(model)]
+        )  # its pooler is random
     place_head(model, stored, keeps_dtype=request.keeps_head_dtype)
     for key in (facts.head_weight_key, facts.head_bias_key):
-        weights.pop(_peft_name(key or ""), None)
+        weights.pop(peft_name(key or ""), None)
     return stored.where
 
 
@@ -121,15 +120,11 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         )
     weights = load_peft_weights(str(folder), device="cpu")
     return {
-        _peft_name(name): tensor
+        peft_name(name): tensor
         for name, tensor in weights.items()
-        if ".original_module." not in name and not name.removeprefix(PREFIX).startswith(LANGUAGE_HEADS)
+        if ".original_module." not in name
+        and not name.removeprefix(PEFT_PREFIX).startswith(BESIDE_THE_BACKBONE)
     }
-
-
-def _peft_name(name: str) -> str:
-    """A tensor's name as today's peft writes it; older versions: ``score.modules_to_save.default.weight``."""
-    return re.sub(r"\.modules_to_save\.(\w+\.)?(?=\w+$)", ".", name)
 
 
 def _head_parameters(model: RewardModel) -> list[str]:
@@ -138,7 +133,7 @@ def _head_parameters(model: RewardModel) -> list[str]:
 
 
 def _is_adapter_of_head(key: str, model: RewardModel) -> bool:
-    name = key.removeprefix(PREFIX)
+    name = key.removeprefix(PEFT_PREFIX)
     return name.split(".", 1)[0] in head_module_names(model) and "lora_" in name
 
 
@@ -146,7 +141,7 @@ def _resize_embedding(model: RewardModel, facts: CheckpointFacts, weights: dict[
     """Give the base the rows that the adapter's model had: a pad token may have been added to its vocabulary."""
     embedding: Any = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is embedding)
-    names = (f"{PREFIX}{name}.weight", f"{PREFIX}{name}.base_layer.weight")
+    names = (f"{PEFT_PREFIX}{name}.weight", f"{PEFT_PREFIX}{name}.base_layer.weight")
     saved = next((weights[name] for name in names if name in weights), None)
     text = facts.config.get("text_config") or facts.config
     wanted = text.get("vocab_size", 0) if saved is None else len(saved)
@@ -180,7 +175,7 @@ def _load_weights(
     own = adapter_weights(peft_model)
     given = dict(weights)
     if keeps_base_head:
-        heads = tuple(f"{PREFIX}{name}." for name in head_module_names(peft_model.get_base_model()))
+        heads = tuple(f"{PEFT_PREFIX}{name}." for name in head_module_names(peft_model.get_base_model()))
         given |= {name: own[name] for name in own if name.startswith(heads) and name not in weights}
     missing = sorted(set(own) - set(given))
     try:

@@ -120,9 +120,8 @@ def model_from_pretrained(
         raise _not_loadable(request, error) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    if (
-        facts.format == "value-head-one-file"
-    ):  # else transformers puts the prefix back on save, and escaped at that
+    if facts.format == "value-head-one-file":
+        # Else transformers puts the prefix back where it saves, and escaped at that.
         vars(model).pop("_weight_conversions", None)
     keep_weights_as_stored(model)
     missing = sorted(info["missing_keys"])

@@ -14,13 +14,14 @@ from plaudit.errors import PlauditError
 from plaudit.model.checkpoint import CheckpointFacts, inspect_checkpoint
 from plaudit.model.convert.configs import target_config
 from plaudit.model.convert.fit import has_linear_score
-from plaudit.model.convert.layer_merging import HEADS, PEFT_PREFIX, adapter_names
+from plaudit.model.convert.layer_merging import HEADS, adapter_names
 from plaudit.model.convert.locations import adapter_config_of, base_folder, with_absolute_base
 from plaudit.model.convert.output_tensor import OutputTensor, given_tensor, stored_tensor
 from plaudit.model.convert.shards import write_file
-from plaudit.model.convert.source import LANGUAGE_HEADS, Head, read_head, skeleton
+from plaudit.model.convert.source import Head, read_head, skeleton
 from plaudit.model.convert.targets import ConversionOptions
 from plaudit.model.convert.value_head_file import write_value_head
+from plaudit.model.tensor_names import LANGUAGE_HEADS, PEFT_PREFIX
 
 __all__ = ["adapter_head", "write_adapter_folder"]
 

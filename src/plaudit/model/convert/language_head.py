@@ -13,8 +13,9 @@ from plaudit.errors import PlauditError
 from plaudit.model.checkpoint import inspect_checkpoint
 from plaudit.model.convert.locations import model_folder
 from plaudit.model.convert.output_tensor import OutputTensor, stored_tensor, with_new_rows
-from plaudit.model.convert.source import LANGUAGE_HEADS, SourceModel, embedding_name
+from plaudit.model.convert.source import SourceModel, embedding_name
 from plaudit.model.convert.targets import ConversionOptions
+from plaudit.model.tensor_names import LANGUAGE_HEADS
 
 __all__ = ["language_head_for"]
 

@@ -8,7 +8,6 @@ that share parameters between layers or change the base when they are set up) is
 from __future__ import annotations
 
 import copy
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,14 +21,12 @@ from torch import Tensor, nn
 from plaudit.errors import PlauditError
 from plaudit.model.adapter import require_peft
 from plaudit.model.adapter_base import read_peft_config
-from plaudit.model.adapter_reading import PREFIX as PEFT_PREFIX
 from plaudit.model.checkpoint import CheckpointFacts
 from plaudit.model.convert.output_tensor import OutputTensor, computed_tensor, stored_tensor
-from plaudit.model.convert.source import LANGUAGE_HEADS
 from plaudit.model.tensor_files import TensorFiles
+from plaudit.model.tensor_names import LANGUAGE_HEADS, PEFT_PREFIX, peft_name
 
 __all__ = [
-    "PEFT_PREFIX",
     "LayerwiseMerge",
     "NotLayerwise",
     "adapter_names",
@@ -115,9 +112,8 @@ def merge_by_layer(
 
 def adapter_names(files: TensorFiles) -> dict[str, str]:
     """Names without what peft puts around them, and what the tensors are called in the files."""
-    # Older versions of peft: score.modules_to_save.default.weight, beside score.original_module.weight.
     return {
-        re.sub(r"\.modules_to_save\.(\w+\.)?(?=\w+$)", ".", name).removeprefix(PEFT_PREFIX): name
+        peft_name(name).removeprefix(PEFT_PREFIX): name
         for name in files.names()
         if ".original_module." not in name
     }

@@ -15,7 +15,6 @@ from plaudit.model.convert.layer_merging import NotLayerwise, adapter_names, mer
 from plaudit.model.convert.locations import base_folder
 from plaudit.model.convert.output_tensor import OutputTensor, stored_tensor
 from plaudit.model.convert.source import (
-    LANGUAGE_HEADS,
     SourceModel,
     plain_names,
     read_head,
@@ -26,6 +25,7 @@ from plaudit.model.convert.source import (
 from plaudit.model.loading import load_reward_model
 from plaudit.model.merging import merge_adapter
 from plaudit.model.tensor_files import TensorFiles
+from plaudit.model.tensor_names import LANGUAGE_HEADS
 
 __all__ = ["read_merged_model"]
 

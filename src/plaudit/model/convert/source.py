@@ -23,6 +23,7 @@ from plaudit.model.convert.output_tensor import OutputTensor, stored_tensor
 from plaudit.model.reading import no_head
 from plaudit.model.stored_head import read_stored_head
 from plaudit.model.tensor_files import TensorFiles
+from plaudit.model.tensor_names import LANGUAGE_HEADS
 
 __all__ = [
     "Head",
@@ -34,9 +35,6 @@ __all__ = [
     "score_width",
     "skeleton",
 ]
-
-LANGUAGE_HEADS = ("lm_head.", "embed_out.")
-"""Names of language-model heads; without them a causal model is the backbone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

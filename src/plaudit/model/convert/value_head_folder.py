@@ -7,10 +7,10 @@ from pathlib import Path
 
 from plaudit.errors import PlauditError
 from plaudit.model.checkpoint import inspect_checkpoint
-from plaudit.model.convert.conversion import write_converted
 from plaudit.model.convert.locations import model_folder
-from plaudit.model.convert.source import LANGUAGE_HEADS
 from plaudit.model.convert.targets import ConversionOptions
+from plaudit.model.convert.writing import write_converted
+from plaudit.model.tensor_names import LANGUAGE_HEADS
 
 __all__ = ["write_with_value_head"]
 
