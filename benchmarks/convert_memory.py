@@ -34,6 +34,8 @@ LIMITS_MIB = {False: 1024, True: 3072}
 
 def main() -> None:
     arguments = _parse()
+    if arguments.scratch is not None:
+        arguments.scratch.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="convert-memory-", dir=arguments.scratch))
     try:
         source = scratch / "source"

@@ -207,3 +207,35 @@ def test_a_path_whose_name_was_given_to_others_gets_a_number(pairs: Path, bench:
         on_read=lambda *_: None,
     )
     assert read.names == ["rewardbench", "pairs", "pairs-2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--concurrency", "0"], "--concurrency"),
+        (["--protocol", "x"], "--protocol"),
+        (["--timeout", "nan"], "--timeout"),
+        (["--combine", "mean"], "--combine"),
+        (["--output-dir", "FILE"], "is a file, not a folder"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_a_file_of_rewards_too(
+    plaudit: Run, pairs: Path, tmp_path: Path, words: list[str], said: str
+):
+    rewards = tmp_path / "rewards.jsonl"
+    rows = [
+        {"prompt": p["prompt"], "completions": [p["chosen"], p["rejected"]], "rewards": [1, 0]} for p in PAIRS
+    ]
+    rewards.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = plaudit("eval", rewards, "--data", pairs, *(rewards if w == "FILE" else w for w in words))
+    assert done.status == 2 and said in done.err, done.err
+
+
+def test_a_servers_password_is_not_in_the_results(plaudit: Run, pairs: Path, tmp_path: Path):
+    with serve("plaudit") as server:
+        address = server.url.replace("http://", "http://me:sesame@")
+        done = plaudit("eval", address, "--data", pairs, "--limit", "3", "--output-dir", tmp_path)
+    assert done.status == 0, done.err
+    assert read_evaluation(tmp_path).model == server.url
+    assert "sesame" not in done.out + done.err
+    assert not any(b"sesame" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -1,22 +1,27 @@
 """Run by the tests: an evaluation of two sets in a folder; notes what it scores; kills itself where told.
 
+Each chunk takes a second by its clock.
+
 Moments to kill at: ``scored:3`` (a chunk is scored, and not yet written), ``torn:2`` (in the middle of writing
 that chunk), ``file:5`` (before the fifth file or folder is made, renamed or removed after the scoring has begun).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
 
+from plaudit.evaluation import reward_source
 from plaudit.evaluation.reward_store import RewardStore
 from plaudit.evaluation.run import evaluate_suites
 from plaudit.evaluation.sets import EvaluationSet
@@ -106,6 +111,7 @@ def main(model: str, output: str, moment: str) -> None:
     assert isinstance(scorer, NotingScorer)
     scorer.notes = out / f"seen-{rank}"
     note_what_is_stored(out / f"stored-{rank}", scorer.notes)
+    reward_source.time = SimpleNamespace(perf_counter=itertools.count().__next__)  # type: ignore[assignment]
     kind, _, number = moment.partition(":")
     if kind == "scored":
         scorer.kill_at = int(number)

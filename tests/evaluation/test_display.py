@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import math
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from plaudit.evaluation.display import metrics_table, models_table, scores_table, subsets_table
+from plaudit.evaluation.display import (
+    estimate_cells,
+    metrics_table,
+    models_table,
+    scores_table,
+    subsets_table,
+)
+from plaudit.evaluation.length import Correlation
 from plaudit.evaluation.metrics import compute_metrics
 from plaudit.evaluation.reference import calibrate_rows
 from plaudit.evaluation.suites.scores import NamedScore, SuiteScores
@@ -59,3 +67,18 @@ def test_a_title_looks_like_other_titles():
     lines = file.getvalue().splitlines()
     style = next(line for line in lines if "theirs" in line).split("theirs")[0].replace(" ", "")
     assert style and style in next(line for line in lines if "mine" in line)
+
+
+def test_a_number_that_is_not_defined_says_why():
+    assert estimate_cells(no_estimate("no pair is equally long", n=3)) == (
+        "-",
+        "no pair is equally long",
+        "3",
+    )
+    assert estimate_cells(Correlation(value=math.nan, n=2, reason="all lengths are equal")) == (
+        "-",
+        "all lengths are equal",
+        "2",
+    )
+    said = " ".join(printed(metrics_table(METRICS, title="x")).split())
+    assert METRICS.style.controlled.reason is not None and METRICS.style.controlled.reason in said

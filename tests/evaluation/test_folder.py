@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_rows_texts_and_scores_are_read_from_the_folder(source, preferences, tmp
     stored = found.suites["sums"]
     assert (found.model, stored.scores) == (run.model, None)
     np.testing.assert_array_equal(stored.rows.margin, [-1.0, -1.0])
-    assert stored.texts()["text_better"].to_pylist() == ["4", "6"]
+    assert stored.table()["text_better"].to_pylist() == ["4", "6"]
     assert found.summary["headlines"]["sums"]["value"] == 0.0
     assert found.summary["schema_version"] == 2
 
@@ -102,6 +103,82 @@ def test_a_later_schema_is_refused(source, preferences, tmp_path: Path):
     path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
     with pytest.raises(PlauditError, match="schema version 3; this plaudit reads version 2"):
         read_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["suites", "model"])
+def test_a_summary_without_a_key_is_said(source, preferences, tmp_path: Path, key: str):
+    evaluate_suites(
+        source, [EvaluationSet(name="sums", preferences=preferences)], output_dir=tmp_path, progress=False
+    )
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != key}))
+    with pytest.raises(PlauditError, match=f"it has no {key}"):
+        read_evaluation(tmp_path)
+
+
+def sets_named(preferences: Preferences, *names: str) -> list[EvaluationSet]:
+    return [EvaluationSet(name=name, preferences=preferences) for name in names]
+
+
+def test_what_is_replaced_leaves_no_set_of_the_other_model(source, preferences, tmp_path: Path):
+    out = tmp_path / "o"
+    evaluate_suites(source, sets_named(preferences, "x", "y"), output_dir=out, progress=False)
+    other = tmp_path / "other.jsonl"
+    other.write_text(source.path.read_text().replace("4.0", "40.0"))
+    evaluate_suites(
+        FileSource(other), sets_named(preferences, "x"), output_dir=out, progress=False, overwrite=True
+    )
+    assert find_evaluations(out) == [out]
+    assert not (out / "y" / "results.json").exists()
+    assert list(read_evaluation(out).suites) == ["x"]
+
+
+def test_a_run_that_has_not_come_to_its_end_is_left_out_with_a_warning_and_others_below_it_are_not(
+    source, preferences, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    out = tmp_path / "o"
+    evaluate_suites(source, sets_named(preferences, "x", "y"), output_dir=out, progress=False)
+    evaluate_suites(source, sets_named(preferences, "x"), output_dir=out / "B", progress=False)
+    prepare_folder(out, source.fingerprint(), source.name, overwrite=False)
+    # A set that the run has written, and that the one before it did not have.
+    shutil.copytree(out / "x", out / "z")
+    assert find_evaluations(out) == [out / "B"]
+    assert f"{out}: a run there has not come to its end" in caplog.text
+
+
+@pytest.mark.parametrize("before", [(), ("w",)])
+def test_two_runs_of_one_model_at_a_time_keep_each_others_sets(
+    source, preferences, tmp_path: Path, before: tuple[str, ...]
+):
+    class WithAnotherRun(FileSource):
+        """While it scores, another run on another set begins and ends."""
+
+        def score(self, items, chunks):
+            evaluate_suites(source, sets_named(preferences, "x"), output_dir=tmp_path / "o", progress=False)
+            yield from super().score(items, chunks)
+
+    if before:
+        evaluate_suites(source, sets_named(preferences, *before), output_dir=tmp_path / "o", progress=False)
+    evaluate_suites(
+        WithAnotherRun(source.path),
+        sets_named(preferences, "y"),
+        output_dir=tmp_path / "o",
+        progress=False,
+    )
+    found = read_evaluation(tmp_path / "o")
+    assert list(found.suites) == list(found.summary["headlines"]) == [*before, "x", "y"]
+
+
+@pytest.mark.parametrize("inner", ["", "deep/er"])
+def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_scored(
+    source, preferences, tmp_path: Path, inner: str
+):
+    (tmp_path / "o").write_text("mine")
+    with pytest.raises(PlauditError, match=r"is a file, not a folder") as caught:
+        evaluate_suites(
+            source, sets_named(preferences, "x"), output_dir=tmp_path / "o" / inner, progress=False
+        )
+    assert "--output-dir" in str(caught.value)
 
 
 @pytest.mark.parametrize("seed", range(5))

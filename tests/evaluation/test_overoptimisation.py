@@ -72,6 +72,9 @@ def test_a_flat_curve_changes_by_exactly_nothing():
     rewards = np.random.default_rng(3).random((40, 7))
     found = measure_overoptimisation(rewards, np.full((40, 7), 0.1), [1, 2, 4, 7])
     assert (found.change, found.is_shown) == (0.0, False)
+    # From n = 1 to n = 2 by 0.1, 0.2 and -0.3, whose sum in float64 is 5.6e-17.
+    found = measure_overoptimisation([[1.0, 0.0]] * 3, [[0.2, 0.0], [0.4, 0.0], [0.0, 0.6]], [1, 2])
+    assert (found.best_n, found.change, found.is_shown) == (1, 0.0, False)
 
 
 def test_records_of_one_prompt_are_drawn_together():

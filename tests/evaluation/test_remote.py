@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import threading
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.protocols import PROTOCOLS
 from plaudit.evaluation.remote import ServerSource
 from plaudit.evaluation.run import evaluate_suites
-from plaudit.evaluation.server_requests import MAX_TRIES, Server
+from plaudit.evaluation.server_requests import LONGEST_RETRY_AFTER_S, MAX_TRIES, Server, as_completed
 from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import Preferences, read_preferences
 from plaudit.tokens import Renderer
@@ -184,6 +186,8 @@ def test_no_server_is_an_error_with_its_address():
         ({"error": "no"}, "another form"),
         ({"data": [{"index": 0, "probs": [0.1, 0.9]}]}, "2 classes"),
         ({"data": [{"index": 0, "probs": [None]}]}, "another form"),
+        ({"data": [{"index": 0, "probs": [10**400]}]}, "another form"),
+        ({"data": [{"index": 1, "probs": [0.5]}]}, r"the indices of the 1 entries are \[1\]"),
     ],
 )
 def test_an_answer_of_another_form_is_an_error(preferences: Preferences, answer: Any, said: str):
@@ -192,6 +196,126 @@ def test_an_answer_of_another_form_is_an_error(preferences: Preferences, answer:
         pytest.raises(PlauditError, match=said),
     ):
         margins(ServerSource(server.url, concurrency=1), preferences)
+
+
+def test_answers_whose_indices_repeat_are_an_error(preferences: Preferences):
+    def same(body: Any, server: RewardServer) -> Any:
+        return {"data": [{"index": 0, "reward": 1.0} for _ in body["completions"]]}
+
+    with (
+        serve(routes={"/v1/rewards": same}) as server,
+        pytest.raises(PlauditError, match=r"the indices of the . entries are \[0, 0"),
+    ):
+        margins(ServerSource(server.url, concurrency=1), preferences)
+
+
+def test_what_the_server_has_cut_is_counted_in_a_warning_and_in_the_results(
+    preferences: Preferences, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    def cut(body: Any, server: RewardServer) -> Any:
+        return {
+            "data": [
+                {"index": i, "reward": 1.0 * i, "truncated": c == "no"}
+                for i, c in enumerate(body["completions"])
+            ]
+        }
+
+    num_cut = len({(r["prompt"], r["rejected"]) for r in RECORDS if r["rejected"] == "no"})
+    with serve(routes={"/v1/rewards": cut}) as server:
+        for _ in range(2):  # the second time from the store
+            caplog.clear()
+            margins(ServerSource(server.url), preferences, output_dir=tmp_path)
+            assert f"has cut {num_cut} of 25 conversations" in caplog.text
+            results = json.loads((tmp_path / "data" / "results.json").read_text())
+            assert results["settings"]["num_truncated"] == num_cut
+
+
+def test_a_reward_that_is_no_number_sends_to_the_servers_log(preferences: Preferences):
+    def nothing(body: Any, server: RewardServer) -> Any:
+        return {"data": [{"index": i, "reward": math.nan} for i, _ in enumerate(body["completions"])]}
+
+    with serve(routes={"/v1/rewards": nothing}) as server, pytest.raises(PlauditError, match="nan") as caught:
+        margins(ServerSource(server.url), preferences)
+    assert "server's log" in str(caught.value) and "--dtype" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, math.inf])
+def test_a_timeout_that_is_no_time_is_refused(timeout: float):
+    with pytest.raises(PlauditError, match="--timeout"):
+        ServerSource("http://localhost:1", protocol="plaudit", timeout_s=timeout)
+
+
+def test_a_password_in_the_address_is_sent_and_written_nowhere(preferences: Preferences, tmp_path: Path):
+    with serve("plaudit") as server:
+        address = server.url.replace("http://", "http://me:sesame%2D0815@")
+        with ServerSource(address, protocol="plaudit") as source:
+            assert (source.name, source.server.url) == ("served-model", server.url)
+        margins(ServerSource(address), preferences, output_dir=tmp_path)
+        sent = {headers["Authorization"] for headers in server.headers}
+    assert sent == {"Basic " + base64.b64encode(b"me:sesame-0815").decode()}
+    assert not any(b"sesame" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    with pytest.raises(PlauditError) as caught:
+        ServerSource(address, protocol="openrlhf")
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_server_that_asks_for_too_long_a_pause_is_not_waited_for():
+    waits: list[float] = []
+
+    def later(body: Any, server: RewardServer) -> Any:
+        return 429, {"Retry-After": str(int(LONGEST_RETRY_AFTER_S) + 1)}, {"detail": "tomorrow"}
+
+    with serve(routes={"/x": later}) as server:
+        client = Server(server.url, timeout_s=30, concurrency=1, sleep=waits.append)
+        with pytest.raises(PlauditError, match="tomorrow"):
+            client.post("/x", {}, about="")
+        client.close()
+        assert (len(server.asked), waits) == (1, [])
+
+
+def test_an_error_does_not_wait_for_work_that_hangs():
+    answer, ended = threading.Event(), []
+
+    def work(part: int) -> int:
+        if part == 3:
+            raise ValueError("part 3")
+        answer.wait(60)
+        ended.append(part)
+        return part
+
+    with pytest.raises(ValueError, match="part 3"):
+        list(as_completed(work, range(20), 4))
+    assert ended == []
+    hanging = [t for t in threading.enumerate() if t.name.startswith("plaudit-request")]
+    assert hanging and all(thread.daemon for thread in hanging), "Python does not wait for them at its end"
+    answer.set()
+    for thread in hanging:
+        thread.join(60)
+    assert sorted(ended) == [0, 1, 2], "what was not begun is given up"
+
+
+def test_a_pause_ends_when_the_server_is_closed():
+    asked = threading.Event()
+    errors: list[PlauditError] = []
+
+    def busy(body: Any, server: RewardServer) -> Any:
+        asked.set()
+        return 503, {"Retry-After": "500"}, {}
+
+    def post(client: Server) -> None:
+        try:
+            client.post("/x", {}, about="")
+        except PlauditError as error:
+            errors.append(error)
+
+    with serve(routes={"/x": busy}) as server:
+        client = Server(server.url, timeout_s=30, concurrency=1)
+        thread = threading.Thread(target=post, args=(client,), daemon=True)
+        thread.start()
+        assert asked.wait(60)
+        client.close()
+        thread.join(60)
+        assert not thread.is_alive() and len(errors) == 1
 
 
 def test_rewards_that_look_squashed_are_said_to_be(

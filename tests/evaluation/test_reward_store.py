@@ -49,7 +49,7 @@ def test_a_file_cut_at_any_byte_gives_its_whole_chunks_and_no_other(tmp_path: Pa
 def test_a_chunk_whose_bytes_changed_is_not_read(tmp_path: Path):
     path = write(tmp_path, [[0, 1, 2], [3, 4]])
     content = bytearray(path.read_bytes())
-    place = content.rindex(np.float32(0.3).tobytes())
+    place = content.rindex(np.float64(np.float32(3) / 10).tobytes())
     content[place] ^= 1
     path.write_bytes(bytes(content))
     assert known(tmp_path, range(5)) == [0, 1, 2]
@@ -84,6 +84,23 @@ def test_the_cost_is_that_of_the_sequences_asked_for(tmp_path: Path):
     cost = RewardStore(tmp_path, "model").rewards_of([key(0), key(1), key(2), key(4), key(5), key(9)]).cost
     # Three of the four sequences of the first chunk, which took a second, and all of the second chunk.
     assert (cost.num_sequences, cost.num_tokens_given, cost.seconds) == (5, 50, 1.75)
+
+
+def test_rewards_that_differ_beyond_float32_are_stored_as_they_are(tmp_path: Path):
+    rewards = np.array([0.99999999, 0.99999998])
+    with RewardStore(tmp_path, "server") as store:
+        store.append([key(0), key(1)], rewards, Cost(num_sequences=2))
+    found = RewardStore(tmp_path, "server").rewards_of([key(0), key(1)]).rewards
+    assert found.tolist() == rewards.tolist()
+
+
+def test_what_a_server_has_cut_is_counted_in_later_runs_too(tmp_path: Path):
+    with RewardStore(tmp_path, "server") as store:
+        cost = Cost(num_sequences=3, num_truncated=2)
+        store.append([key(0), key(1), key(2)], np.zeros(3), cost)
+    store = RewardStore(tmp_path, "server")
+    assert store.rewards_of([key(0), key(1), key(2)]).cost.num_truncated == 2
+    assert store.rewards_of([key(1)]).cost.num_truncated == 1
 
 
 def test_the_fingerprint_changes_with_any_weight_the_precision_and_the_config_alone():

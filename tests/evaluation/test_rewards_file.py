@@ -13,6 +13,7 @@ import pytest
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.conversations import conversation_key
+from plaudit.evaluation.folder import read_evaluation
 from plaudit.evaluation.rewards_file import FileSource
 from plaudit.evaluation.run import evaluate_suites
 from plaudit.evaluation.sets import EvaluationSet
@@ -86,6 +87,45 @@ def test_messages_are_found_whether_the_answer_is_written_as_text_or_as_a_turn(t
     assert margins(write(tmp_path / "r.jsonl", rows), [record]) == [1.0]
 
 
+def test_messages_are_found_whatever_the_order_of_their_keys_and_with_nulls_as_in_parquet(tmp_path: Path):
+    call = {"id": "1", "function": {"name": "add", "arguments": "{}"}}
+    prompt = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "4"},
+    ]
+    record = {"prompt": prompt, "chosen": "4", "rejected": "5"}
+    turned = [{"content": t["content"], "role": t["role"], "tool_calls": t.get("tool_calls")} for t in prompt]
+    turned[1]["tool_calls"] = [{**call, "type": None}]
+    rows = [{"prompt": turned, "completion": c, "reward": float(c)} for c in ("4", "5")]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
+    for path in (write(tmp_path / "r.jsonl", rows), tmp_path / "r.parquet"):
+        assert margins(path, [record]) == [-1.0]
+
+
+def test_rewards_that_differ_beyond_float32_are_no_tie_here_and_in_the_folder(tmp_path: Path):
+    rows = [{"id": "a", "rewards": [0.99999999, 0.99999998]}, {"id": "b", "rewards": [1e38, -1e38]}]
+    sets = [EvaluationSet(name="data", preferences=read_preferences(PAIRS, progress=False))]
+    source = FileSource(write(tmp_path / "r.jsonl", rows))
+    run = evaluate_suites(source, sets, output_dir=tmp_path / "o", progress=False)
+    stored = read_evaluation(tmp_path / "o").suites["data"]
+    assert run.results["data"].metrics.accuracy.value == 1.0
+    assert stored.rows.margin.tolist() == [0.99999999 - 0.99999998, 2e38]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_that_is_not_whole_is_said(tmp_path: Path, ending: str):
+    path = tmp_path / f"r.{ending}"
+    if ending == "csv":
+        path.write_text("id,completion,reward\na,0,1.5\na,1\n")
+    else:
+        pyarrow.parquet.write_table(pa.Table.from_pylist([{"id": "a", "completion": 0, "reward": 1.0}]), path)
+        path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(PlauditError, match="no whole table") as caught:
+        FileSource(path)
+    assert str(path) in str(caught.value)
+
+
 def test_equal_texts_of_two_records_keep_their_own_rewards_by_id(tmp_path: Path):
     records = [PAIRS[0], {**PAIRS[0], "id": "b"}]
     rows = [{"id": "a", "rewards": [1.0, 0.0]}, {"id": "b", "rewards": [0.0, 3.0]}]
@@ -105,6 +145,8 @@ def test_a_missing_reward_is_an_error_that_counts_and_names_the_first(tmp_path: 
         ({**BY_TEXT[0], "reward": 9.0}, "another than that of an earlier row, 1.5"),
         ({**BY_TEXT[1], "reward": float("nan")}, "not finite"),
         ({**BY_TEXT[1], "reward": None}, "not finite"),
+        ({**BY_TEXT[1], "reward": 1e39}, "not finite"),
+        ({**BY_TEXT[1], "reward": 10**400}, "not finite"),
         ({"prompt": "p", "completions": ["a"], "rewards": [1.0, 2.0]}, "2 rewards for 1 completions"),
         ({"id": "a", "reward": 1.0}, "which of the record's completions"),
         ({"reward": 1.0}, "of which conversation"),

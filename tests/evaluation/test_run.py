@@ -187,6 +187,8 @@ def test_two_processes_find_what_one_finds(folder: Path, tmp_path: Path):
     assert len(seen) == len(set(seen)) == 128
     files = list((tmp_path / "together" / "rewards").iterdir())
     assert len(files) == 2, "each process writes a file of its own"
+    seconds = [suites["one"].result["throughput"]["seconds"] for suites in (alone, together)]
+    assert seconds[1] == seconds[0] / 2, "processes that work side by side share the seconds on the clock"
 
 
 @pytest.mark.parametrize("moment", ["scored:1", "scored:3", "torn:2", "file:5", "file:9"])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation import storage
+from plaudit.evaluation.folder import StoredSuite
 from plaudit.evaluation.metrics import compute_metrics
 from plaudit.evaluation.rows import ComparisonRows
 from plaudit.evaluation.storage import ROWS_SCHEMA, read_rows, write_rows
@@ -109,6 +110,29 @@ def test_statistics_of_rows_read_back_are_the_same(
     rows = write(path, groups, store_texts=store_texts)
     # repr, because NaN is not equal to itself.
     assert repr(compute_metrics(read_rows(path))) == repr(compute_metrics(rows))
+
+
+def test_rewards_that_differ_beyond_float32_differ_when_they_are_read_back(tmp_path: Path):
+    groups = [text_group("p", ["a", "b"])]
+    rows = rows_of(groups).with_rewards(np.array([0.99999999, 0.99999998]))
+    write_rows(tmp_path / "rows.parquet", rows, groups)
+    for found in (rows, read_rows(tmp_path / "rows.parquet")):
+        assert found.margin.tolist() == [0.99999999 - 0.99999998]
+        assert compute_metrics(found).num_reward_ties == 0
+
+
+@pytest.mark.parametrize("what", ["gone", "not whole"])
+def test_a_file_of_rows_that_cannot_be_read_is_said(tmp_path: Path, groups: list[PreferenceGroup], what: str):
+    path = tmp_path / "rows.parquet"
+    write(path, groups)
+    content = path.read_bytes()
+    path.unlink()
+    if what == "not whole":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PlauditError, match=f"the file of the rows is {what}"):
+        read_rows(path)
+    with pytest.raises(PlauditError, match=f"the file of the rows is {what}"):
+        StoredSuite(tmp_path, {}).table()
 
 
 def test_texts_are_left_out_on_request_and_their_key_stays(tmp_path: Path, groups: list[PreferenceGroup]):

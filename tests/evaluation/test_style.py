@@ -124,13 +124,30 @@ def test_style_is_read_from_the_texts_where_they_are_given():
     assert compute_metrics(rows, preferences=groups).style == found or math.isnan(found.controlled.value)
 
 
+def test_a_feature_in_which_two_comparisons_differ_is_left_out_and_named(made: tuple):
+    """As LLMBar has headers in 2 of 419 pairs: a model that is right in both has no finite weight for them."""
+    differences, correct, prompts = (values[:419] for values in made)
+    headers = np.zeros(419)
+    headers[np.flatnonzero(correct == 1)[:2]] = 1.0
+    both = np.column_stack([differences[:, 0], headers])
+    none = np.zeros(419, bool)
+    found = measure_style(both, none, correct, prompts, names=("length", "headers"))
+    alone = measure_style(both[:, :1], none, correct, prompts, names=("length",))
+    assert found.left_out == ("headers",) and [weight.name for weight in found.weights] == ["length"]
+    assert 0.5 < found.controlled.value < 1
+    assert (found.controlled, found.weights) == (alone.controlled, alone.weights)
+    both[:10, 1] = np.linspace(-0.5, 0.5, 10)
+    assert measure_style(both, none, correct, prompts, names=("length", "headers")).left_out == ()
+
+
 @pytest.mark.parametrize(
     ("differences", "correct", "reason"),
     [
         ([[0.1], [0.2], [0.3]], [1.0, 1.0, 1.0], "right everywhere"),
         ([[0.1]], [1.0], "too few"),
+        ([[0.1], [0.2], [-0.3], [0.0]], [1.0, 0.0, 1.0, 1.0], "fewer than 10 comparisons differ"),
         ([[-0.2], [-0.1], [0.1], [0.2]] * 3, [0.0, 0.0, 1.0, 1.0] * 3, "style alone decides"),
-        ([[0.1, 0.2], [0.2, 0.4], [0.3, 0.6], [-0.1, -0.2]], [1.0, 0.0, 1.0, 0.0], "go together"),
+        ([[0.1, 0.2], [0.2, 0.4], [0.3, 0.6], [-0.1, -0.2]] * 3, [1.0, 0.0, 1.0, 0.0] * 3, "go together"),
     ],
 )
 def test_what_cannot_be_told_says_why(differences: list, correct: list, reason: str):

@@ -1,7 +1,8 @@
 """``make mutants``: plant one fault at a time in a copy of the package, and see a test go red for each.
 
-A suite that stays green under a flipped loss sign proves nothing. Every fault of `faults.py` names the tests that have
-to notice it; they are green on the copy without a fault first, so that red means the fault was seen.
+A suite that stays green under a flipped loss sign proves nothing. Every fault of `faults.py` and
+`evaluation_faults.py` names the tests that have to notice it; they are green on the copy without a fault first, so
+that red means the fault was seen.
 
     python tests/mutants/run.py              all of them
     python tests/mutants/run.py margin eos   those whose names contain one of the words

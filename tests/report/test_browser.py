@@ -88,7 +88,7 @@ def test_another_model_has_its_own_verdicts(visit: Visit, models: list[ModelOutp
 def test_a_link_opens_the_same_comparison_with_what_differs_marked(
     browser: Any, page_file: Path, models: list[ModelOutput]
 ):
-    key = models[0].suites["talk"].texts()["key"].to_pylist()[2][:12]
+    key = models[0].suites["talk"].table()["key"].to_pylist()[2][:12]
     with open_page(browser, page_file, fragment=f"#row={key}") as visit:
         visit.page.wait_for_selector("#comparison .side.better")
         assert visit.page.locator("#comparison details.prompt").get_attribute("open") is None, (

@@ -80,7 +80,12 @@ def test_other_data_of_the_same_name_are_marked_and_the_larger_set_is_ranked(tmp
 def result(name: str, num: int, **changes: Any) -> dict[str, Any]:
     score = {"name": name, "value": 0.5, "low": None, "high": None, "num_items": num, "kind": "average"}
     score |= {"rule": "r", "note": None}
-    lost = {"name": "items not scored", "value": changes.pop("num_lost", 0), "num_items": num, "kind": "diagnostic"}
+    lost = {
+        "name": "items not scored",
+        "value": changes.pop("num_lost", 0),
+        "num_items": num,
+        "kind": "diagnostic",
+    }
     return {
         "suite_scores": {"headline": name, "scores": [score, lost]},
         "metrics": {"ties": "zero", "num_comparisons": num},
@@ -119,14 +124,24 @@ def test_every_result_that_is_listed_with_a_dagger_has_one_in_its_cell(tmp_path:
     text = leaderboard_text(models, "markdown")
     cells = [line for line in text.splitlines() if line.startswith(("| up", "| down"))]
     assert text.count("- † ") == 2 and all("†" in line for line in cells), text
-    assert "best" in {score["standing"] for score in standings(leaderboard_contents(models), "rewardbench").values()}
+    assert "best" in {
+        score["standing"] for score in standings(leaderboard_contents(models), "rewardbench").values()
+    }
     assert leaderboard_text(models, "html").count(">†</abbr>") == 2
 
 
 def test_a_headline_table_has_a_line_for_each_score_that_a_suite_is_known_by():
     def of(model: str, headline: str, values: dict[str, float]) -> dict[str, Any]:
         scores = [
-            {"name": name, "kind": "average", "value": value, "low": None, "high": None, "num_items": 3, "rule": "r"}
+            {
+                "name": name,
+                "kind": "average",
+                "value": value,
+                "low": None,
+                "high": None,
+                "num_items": 3,
+                "rule": "r",
+            }
             for name, value in values.items()
         ]
         known = next(score for score in scores if score["name"] == headline)
@@ -144,3 +159,19 @@ def test_a_headline_table_has_a_line_for_each_score_that_a_suite_is_known_by():
         [True, False, False],
         [False, True, False],
     ]
+
+
+def test_a_model_that_two_folders_hold_is_in_one_row_and_the_other_folder_is_named(tmp_path: Path):
+    records = make_records(8)
+    for folder, data in {"r": records, "r/again": records, "more": records}.items():
+        sets = {"pairs": data} | ({"extra": make_records(4, seed=3)} if folder == "more" else {})
+        write_evaluation(tmp_path / folder, sets, name="m")
+        summary = json.loads((tmp_path / folder / "results.json").read_text())
+        (tmp_path / folder / "results.json").write_text(json.dumps(summary | {"model_fingerprint": "f"}))
+    models = read_outputs([tmp_path])
+    contents = leaderboard_contents(models)
+    assert [(row["model"], sorted(row["scores"])) for row in contents["rows"]] == [("m", ["extra", "pairs"])]
+    folders = [str(tmp_path / "r"), str(tmp_path / "r" / "again")]
+    assert [repeat["folder"] for repeat in contents["repeats"]] == folders
+    for kind in ("html", "markdown"):
+        assert leaderboard_text(models, kind).count("in the table already") == 2

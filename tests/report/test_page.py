@@ -103,7 +103,7 @@ def test_every_comparison_is_in_the_page_with_its_texts_and_rewards(tags: Tags, 
     assert better == EVIL and prompt.startswith("Question 3 of 0")
     for number, model in enumerate(models):
         for side in ("better", "worse"):
-            stored = model.suites["pairs"].texts()[f"reward_{side}"].to_pylist()
+            stored = model.suites["pairs"].table()[f"reward_{side}"].to_pylist()
             assert index["rewards"][number][side][:120] == pytest.approx(stored, rel=1e-6)
     # The second model has no "talk": the last five rows have no reward of it.
     assert index["rewards"][1]["better"][-5:] == [None] * 5

@@ -40,7 +40,7 @@ def outputs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Mode
 
 
 def test_each_reward_is_that_of_the_text_up_to_its_token(folder: Path, outputs: list[ModelOutput]):
-    stored = outputs[0].suites["pairs"].texts().slice(2, 1).to_pylist()[0]
+    stored = outputs[0].suites["pairs"].table().slice(2, 1).to_pylist()[0]
     found = token_rewards(outputs, stored["key"][:10], Scorer.from_pretrained(folder))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -59,7 +59,7 @@ def test_each_reward_is_that_of_the_text_up_to_its_token(folder: Path, outputs: 
 
 
 def test_another_model_is_refused(outputs: list[ModelOutput], tmp_path: Path):
-    key = outputs[0].suites["pairs"].texts()["key"].to_pylist()[0]
+    key = outputs[0].suites["pairs"].table()["key"].to_pylist()[0]
     other = Scorer.from_pretrained(write_reward_model(tmp_path / "other", seed=9))
     with pytest.raises(PlauditError, match=r"was .* in the evaluation"):
         token_rewards(outputs, key, other)

@@ -97,11 +97,13 @@ def bestofn(
         from plaudit.cli.evaluate_sources import ModelOptions
         from plaudit.evaluation.bestofn_input import check_n_values
         from plaudit.evaluation.bestofn_result import measure_best_of_n
-        from plaudit.evaluation.remote import ServerSource
+        from plaudit.evaluation.names import without_password
+        from plaudit.evaluation.remote import ServerSource, check_server_options
         from plaudit.evaluation.sample_rewards import reward_samples
         from plaudit.evaluation.samples import read_samples
         from plaudit.plain_json import as_plain
 
+        check_server_options(protocol, concurrency, timeout)
         n_values = None if n is None else _parse_n(n)
         prompts = read_samples(samples, quality=quality)
         check_n_values(n_values or (), [len(s.completions) for s in prompts], where="--n")
@@ -123,7 +125,12 @@ def bestofn(
                 source, prompts, output_dir=output_dir, rescore=rescore, progress=not quiet
             )
         result = measure_best_of_n(
-            prompts, rewards, n_values=n_values, num_levels=levels, model=model, name=samples
+            prompts,
+            rewards,
+            n_values=n_values,
+            num_levels=levels,
+            model=without_password(model),
+            name=samples,
         )
         if output_dir is not None:
             result.save(output_dir)

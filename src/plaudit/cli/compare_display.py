@@ -47,10 +47,10 @@ def _table(suite: SuiteComparison) -> Table:
     if of_several:
         table.add_column("models")
     names = ("first", "second") if of_several else suite.models
-    for header in (*(_short(name) for name in names), "difference", "95% interval", "n", "only first"):
-        table.add_column(Text(header), justify="right")
-    for header in ("only second", "p", "adjusted p"):
-        table.add_column(header, justify="right")
+    for name in names:
+        table.add_column(Text(_short(name)), justify="right", overflow="fold")
+    for header in ("difference", "95% interval", "n", "right alone", "adj. p"):
+        table.add_column(header, justify="right", no_wrap=True)
     for section in (suite.whole, suite.subsets):
         for difference in section:
             cells = [Text(_scope(difference))]
@@ -73,9 +73,7 @@ def _cells(difference: PairDifference) -> list[str]:
         points(difference.difference.value),
         f"{points(interval.low)} to {points(interval.high)}",
         f"{difference.difference.n:,}",
-        f"{difference.num_only_first:,}",
-        f"{difference.num_only_second:,}",
-        p_text(difference.p_value).removeprefix("p ").removeprefix("= "),
+        f"{difference.num_only_first:,}, {difference.num_only_second:,}",
         p_text(difference.adjusted_p).removeprefix("p ").removeprefix("= "),
     ]
 
@@ -84,7 +82,8 @@ def _footnotes(suite: SuiteComparison) -> list[str]:
     tests = sorted({d.test for d in (*suite.whole, *suite.subsets)})
     notes = [
         "difference: second less first, in points, with a bootstrap over prompts. "
-        f"p: {' or '.join(tests)}; adjusted by Holm over all suites, and over all subsets",
+        "right alone: comparisons that the first alone, and the second alone, gets right. "
+        f"adj. p: {' or '.join(tests)}; adjusted by Holm over all suites, and over all subsets",
     ]
     for d in suite.whole:
         notes.append(

@@ -11,6 +11,7 @@ from plaudit.cli.console import messages, results
 from plaudit.cli.evaluate_sets import SetReader
 from plaudit.cli.evaluate_sources import ModelOptions, open_models
 from plaudit.evaluation.display import models_table
+from plaudit.evaluation.output_folder import check_output_folder
 from plaudit.evaluation.remote import ServerSource
 from plaudit.evaluation.run import EvaluationRun, evaluate_suites
 
@@ -41,6 +42,8 @@ def evaluate_models(
     Raises:
         PlauditError: What opening, reading or evaluating raises.
     """
+    if output_dir is not None:
+        check_output_folder(output_dir)  # before a model is loaded
     runs: list[EvaluationRun] = []
     for model, name, source in open_models(models, options):
         is_only = len(models) == 1 or options.combine is not None

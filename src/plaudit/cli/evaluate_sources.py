@@ -12,8 +12,9 @@ import torch
 from accelerate import PartialState
 
 from plaudit.cli.loading import load_scorer, load_scorers
-from plaudit.evaluation.names import folder_names
-from plaudit.evaluation.remote import ServerSource
+from plaudit.errors import PlauditError
+from plaudit.evaluation.names import folder_names, without_password
+from plaudit.evaluation.remote import ServerSource, check_server_options
 from plaudit.evaluation.rewards_file import FileSource, is_rewards_file
 from plaudit.model.record import read_record
 from plaudit.scoring import EnsembleScorer
@@ -60,15 +61,23 @@ def open_models(
     models: Sequence[str], options: ModelOptions
 ) -> Iterator[tuple[str, str, Scorer | EnsembleScorer | RewardSource]]:
     """Each model with its name as given and its folder's name, loaded when its turn comes; or all as an ensemble."""
+    check_server_options(options.protocol, options.concurrency, options.timeout_s)
     if options.combine is not None:
         yield " + ".join(models), "ensemble", _ensemble(models, options)
         return
     folders = folder_names(models)
     for model, folder in zip(models, folders, strict=True):
-        yield model, folder, open_model(model, options)
+        yield without_password(model), folder, open_model(model, options)
 
 
 def _ensemble(models: Sequence[str], options: ModelOptions) -> Scorer | EnsembleScorer:
+    for model in models:
+        if _is_server(model) or is_rewards_file(model):
+            raise PlauditError(
+                f"{without_password(model)} is no model that is loaded here, and takes no part in an ensemble",
+                where="--combine",
+                fix="Name folders or hub ids of models, or leave --combine out.",
+            )
     scorer = load_scorers(
         models,
         options.attention,
@@ -96,7 +105,8 @@ def open_model(model: str, options: ModelOptions) -> Scorer | RewardSource:
     Raises:
         PlauditError: An option's value is unknown, or the model cannot be loaded, asked or read.
     """
-    if model.startswith(("http://", "https://")):
+    check_server_options(options.protocol, options.concurrency, options.timeout_s)
+    if _is_server(model):
         return ServerSource(
             model,
             protocol=options.protocol,
@@ -115,6 +125,10 @@ def open_model(model: str, options: ModelOptions) -> Scorer | RewardSource:
         options.max_tokens_per_pass,
         head_key=options.head_key,
     )
+
+
+def _is_server(model: str) -> bool:
+    return model.startswith(("http://", "https://"))
 
 
 def _renderer(folder: str | None) -> Renderer | None:

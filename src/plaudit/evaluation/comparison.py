@@ -71,8 +71,8 @@ class SuiteComparison:
     num_data_ties: int
     """Shared comparisons that the data of a model call a tie: in no accuracy."""
     headline: str | None
-    """The score by which the suite's leaderboard ranks; None for data without a rule of their own, and where the models'
-    results name different scores or count equal rewards differently."""
+    """The score by which the suite's leaderboard ranks; None for data without a rule of their own, and where the
+    models' results name different scores or count equal rewards differently."""
     headline_values: tuple[float, ...]
     """It for each model, on all rows that the model has; empty without one. The tests here are of comparisons, which a
     suite's own rule may count otherwise."""

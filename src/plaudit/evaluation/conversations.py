@@ -56,13 +56,33 @@ def conversation_key(
 ) -> bytes:
     """16 bytes that name a conversation: BLAKE2b of the JSON text of what the model is given.
 
-    The JSON is the list of the four arguments, what is empty as null, with Python's separators and no escapes.
+    The JSON is the list of the four arguments, what is empty as null, with Python's separators and no escapes. The keys
+    of a message are in the order of their names but for ``role``, which is first; those that are null, at any depth
+    (Parquet has them where another row has a value), are left out.
 
     >>> conversation_key("2+2?", "4").hex()
     'c344c6215d493f9650e2f1210ca7d1c2'
     """
-    parts = [prompt, completion, tools or None, chat_template_kwargs or None]
+    parts = [_plain_turns(prompt), _plain_turns(completion), tools or None, chat_template_kwargs or None]
     return digest_of(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def _plain_turns(part: Prompt | Completion | Sequence[Any]) -> Any:
+    if isinstance(part, str):
+        return part
+    turns = [_without_nulls(turn) for turn in part]
+    return [
+        {key: turn[key] for key in sorted(turn, key=lambda key: (key != "role", key))}
+        if isinstance(turn, dict)
+        else turn
+        for turn in turns
+    ]
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def item_key(c: Conversation, *, by_id: bool = False) -> bytes:

@@ -135,7 +135,9 @@ def _sections(metrics: EvaluationMetrics) -> list[list[tuple[str, _Value]]]:
 
 
 def estimate_cells(value: _Value) -> tuple[str, str, str]:
-    """Value, interval and n."""
+    """Value, interval and n; a number that is not defined has its reason in place of an interval."""
+    if isinstance(value, Estimate | Correlation) and math.isnan(value.value):
+        return _number(value.value), value.reason or "", f"{value.n:,}"
     if isinstance(value, Estimate):
         interval = value.interval
         ends = "" if math.isnan(interval.low) else f"{_number(interval.low)} to {_number(interval.high)}"

@@ -13,7 +13,8 @@ by side, as `plaudit.evaluation.evaluate` writes it, is read as an evaluation of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 from plaudit.errors import PlauditError
 from plaudit.evaluation.result import RESULTS_SCHEMA, RESULTS_SCHEMA_VERSION
 from plaudit.evaluation.rows import ComparisonRows
-from plaudit.evaluation.storage import read_rows
+from plaudit.evaluation.storage import read_rows, reading_rows
 from plaudit.evaluation.suites import SuiteScores
 
 __all__ = [
@@ -49,6 +50,8 @@ UNFINISHED = "results.json.unfinished"
 
 RUN_SCHEMA = "plaudit.evaluation-run"
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class StoredSuite:
@@ -64,9 +67,14 @@ class StoredSuite:
         """The rewards and lengths of every comparison."""
         return read_rows(self.folder / "rows.parquet")
 
-    def texts(self) -> pa.Table:
-        """The rows as they are stored, in the same order, with texts, keys and places (`storage.ROWS_SCHEMA`)."""
-        return pq.read_table(self.folder / "rows.parquet")
+    def table(self, *columns: str) -> pa.Table:
+        """The rows as they are stored, in the same order; these columns of `storage.ROWS_SCHEMA`, or all.
+
+        Raises:
+            PlauditError: The file is gone, or is not whole.
+        """
+        with reading_rows(self.folder / "rows.parquet"):
+            return pq.read_table(self.folder / "rows.parquet", columns=list(columns) or None)
 
     @cached_property
     def scores(self) -> SuiteScores | None:
@@ -107,6 +115,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
         raise PlauditError("there is no results.json, so no whole evaluation", where=str(folder), fix=fix)
     if summary.get("schema") == RESULTS_SCHEMA:
         _check_version(summary, RESULTS_SCHEMA_VERSION, folder)
+        _check_keys(summary, ("name", "model"), folder)
         suites = {summary["name"]: StoredSuite(folder, summary)}
         return Evaluation(folder=folder, model=summary["model"], summary=summary, suites=suites)
     if summary.get("schema") != RUN_SCHEMA:
@@ -114,6 +123,7 @@ def read_evaluation(folder: str | Path) -> Evaluation:
             "results.json is not of an evaluation", where=str(folder), fix="Name an evaluation's folder."
         )
     _check_version(summary, RUN_SCHEMA_VERSION, folder)
+    _check_keys(summary, ("suites", "model"), folder)
     suites = {}
     for name in summary["suites"]:
         result = read_json(folder / name / "results.json")
@@ -127,7 +137,10 @@ def read_evaluation(folder: str | Path) -> Evaluation:
 
 
 def find_evaluations(folder: str | Path) -> list[Path]:
-    """The folders of evaluations at or below a folder, in order of their names; an evaluation's sets are not."""
+    """The folders of evaluations at or below a folder, in order of their names; an evaluation's sets are not.
+
+    A run that has not come to its end is left out, and a warning says so.
+    """
     return list(_find(Path(folder)))
 
 
@@ -154,11 +167,32 @@ def _find(folder: Path) -> Iterator[Path]:
         yield folder
         if summary["schema"] == RESULTS_SCHEMA:
             return
-    own = {*summary.get("suites", []), REWARDS_FOLDER} if summary is not None else set()
+    is_unfinished = summary is None and (folder / UNFINISHED).is_file()
+    if is_unfinished:
+        log.warning(
+            "%s: a run there has not come to its end and is left out; give its plaudit eval again", folder
+        )
+    own = {*(summary or {}).get("suites", []), REWARDS_FOLDER}
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.is_symlink() and path.name not in own:
+                if is_unfinished and _is_set(path):
+                    continue  # of the run that has not come to its end
                 yield from _find(path)
+
+
+def _is_set(folder: Path) -> bool:
+    return (read_json(folder / "results.json") or {}).get("schema") == RESULTS_SCHEMA
+
+
+def _check_keys(summary: Mapping[str, Any], keys: Sequence[str], folder: Path) -> None:
+    missing = [key for key in keys if key not in summary]
+    if missing:
+        raise PlauditError(
+            f"it has no {', '.join(missing)}",
+            where=str(folder / "results.json"),
+            fix="Run plaudit eval again.",
+        )
 
 
 def _check_version(result: Mapping[str, Any], known: int, folder: Path) -> None:

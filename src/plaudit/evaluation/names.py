@@ -58,12 +58,16 @@ def user_and_password(address: str) -> tuple[str, str] | None:
     >>> user_and_password("https://me:se%20cret@host"), user_and_password("https://host")
     (('me', 'se cret'), None)
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None  # no address: asking it says so
     return (unquote(parts.username), unquote(parts.password or "")) if parts.username is not None else None
 
 
 def _parts(path: str) -> list[str]:
     """The parts of a path or URL without what stands for its format, free of what no folder's name should hold."""
+    path = without_password(path)
     path = path.partition("://")[2] or path
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     if parts:

@@ -7,6 +7,7 @@ what an interrupted run leaves is no whole evaluation, and the next run keeps th
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from plaudit.model.record import installed_versions
 from plaudit.plain_json import write_json
 from plaudit.preferences import Preferences
 
-__all__ = ["prepare_folder", "write_summary"]
+__all__ = ["check_output_folder", "prepare_folder", "write_summary"]
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +47,13 @@ def prepare_folder(
         PlauditError: It holds the results of another model, of other data under a name of ``data``, or something that
             is no evaluation.
     """
+    check_output_folder(folder)
     summary = read_json(folder / "results.json")
     is_finished = summary is not None
     summary = summary if is_finished else read_json(folder / UNFINISHED)
     if summary is None:
         return []
-    is_same = summary.get("schema") == RUN_SCHEMA and (
-        summary.get("model_fingerprint") == fingerprint
-        if fingerprint is not None
-        else summary.get("model") == model
-    )
+    is_same = _is_of(summary, model, fingerprint)
     if not is_same and not overwrite:
         raise PlauditError(
             f"the folder holds results of another model ({summary.get('model')}, or its weights have changed)",
@@ -63,15 +61,29 @@ def prepare_folder(
             fix="Name another --output-dir, or replace them: --overwrite.",
         )
     if not is_same:
+        for name in _names_in(summary):  # else they would be found as if they were of this model
+            (folder / name / "results.json").unlink(missing_ok=True)
         (folder / "results.json").unlink(missing_ok=True)
         (folder / UNFINISHED).unlink(missing_ok=True)
         return []
     for name, preferences in (data or {}).items():
-        if name in summary.get("suites", []):
+        if name in _names_in(summary):
             _check_data(folder / name, preferences, overwrite=overwrite)
     if is_finished:
         (folder / "results.json").replace(folder / UNFINISHED)
-    return [name for name in summary.get("suites", []) if (folder / name / "results.json").is_file()]
+    return [name for name in _names_in(summary) if (folder / name / "results.json").is_file()]
+
+
+def check_output_folder(folder: Path) -> None:
+    """Whether results can be written in a folder, which need not be there.
+
+    Raises:
+        PlauditError: It, or what it would be in, is a file or may not be written.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "is not to be written" if nearest.is_dir() else "is a file, not a folder"
+        raise PlauditError(f"{nearest} {what}", where="--output-dir", fix="Name another folder.")
 
 
 def write_summary(
@@ -82,7 +94,7 @@ def write_summary(
     results: Mapping[str, EvaluationResult],
     throughput: Throughput,
 ) -> None:
-    """Write the run's ``results.json``.
+    """Write the run's ``results.json``; sets that another run of the same model has written meanwhile stay in it.
 
     Args:
         folder: Where.
@@ -92,9 +104,12 @@ def write_summary(
         results: This run's.
         throughput: What this run's sets took to score.
     """
-    names = list(dict.fromkeys(names))
-    before = (read_json(folder / UNFINISHED) or {}).get("headlines", {})
-    headlines = {**before, **{name: _headline(result) for name, result in results.items()}}
+    found = [read_json(folder / file) or {} for file in (UNFINISHED, "results.json")]
+    before = [summary for summary in found if _is_of(summary, model, fingerprint)]
+    others = [name for s in before for name in _names_in(s) if (folder / name / "results.json").is_file()]
+    names = list(dict.fromkeys([*others, *names]))
+    stored = {name: headline for s in before for name, headline in s.get("headlines", {}).items()}
+    headlines = {**stored, **{name: _headline(result) for name, result in results.items()}}
     summary = {
         "schema": RUN_SCHEMA,
         "schema_version": RUN_SCHEMA_VERSION,
@@ -108,6 +123,19 @@ def write_summary(
     }
     write_json(folder / "results.json", summary)
     (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _is_of(summary: Mapping[str, Any], model: str, fingerprint: str | None) -> bool:
+    if summary.get("schema") != RUN_SCHEMA:
+        return False
+    is_stored = fingerprint is not None
+    return summary.get("model_fingerprint") == fingerprint if is_stored else summary.get("model") == model
+
+
+def _names_in(summary: Mapping[str, Any]) -> list[str]:
+    """The sets that a summary names: those of its folder, whatever else may stand there."""
+    names = summary.get("suites")
+    return [name for name in names if name == Path(name).name] if isinstance(names, list) else []
 
 
 def _check_data(folder: Path, preferences: Preferences, *, overwrite: bool) -> None:

@@ -98,7 +98,8 @@ def measure_overoptimisation(
         )
     means = curves.mean(axis=0).round(12)
     best = int(np.argmax(means))
-    changes = curves[:, -1:] - curves
+    # Rounded, so that a last digit in which equal qualities differ is no fall.
+    changes = (curves[:, -1:] - curves).round(12)
     low, high = _joint_interval(changes, clusters, best, confidence, num_resamples, seed)
     return OverOptimisation(
         best_n=n_values[best],

@@ -43,7 +43,9 @@ log = logging.getLogger(__name__)
 class ServerSource:
     """A reward server; to be closed, or used in a ``with`` block."""
 
-    fix_of_not_finite = "Look into the server's log: its weights or its precision make rewards that are no numbers."
+    fix_of_not_finite = (
+        "Look into the server's log: its weights or its precision make rewards that are no numbers."
+    )
 
     def __init__(
         self,

@@ -203,8 +203,10 @@ class EvaluationResult:
 
 
 def throughput_line(cost: Throughput) -> str:
-    """What scoring cost, as a sentence."""
+    """What scoring cost, as a sentence; without a rate where nothing was scored but read from a file."""
     known = f", {cost.num_sequences_known:,} of them before" if cost.num_sequences_known else ""
+    if cost.seconds == 0:
+        return f"rewards read: {cost.num_sequences:,} conversations{known}"
     if not cost.num_tokens_given:
         return f"{cost.num_sequences:,} conversations scored{known}, {cost.sequences_per_s:,.1f} a second"
     saved = 1 - cost.num_tokens_computed / cost.num_tokens_given

@@ -13,7 +13,6 @@ JSON lines (also .gz and .zst), Parquet and CSV are read. Two rows that disagree
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,6 +35,10 @@ Name: TypeAlias = bytes | tuple[str, int]
 FORMS = (
     "Give prompt, completion and reward; or id, completion (its place, from 0) and reward; or key and reward."
 )
+
+
+LARGEST = 3.4e38
+"""Of a reward: what float32 holds, so that margins and their squares are finite in float64."""
 
 
 def read_rewards(path: Path) -> dict[Name, float]:
@@ -61,7 +64,7 @@ def read_rewards(path: Path) -> dict[Name, float]:
 def _read_row(row: Mapping[str, Any], where: str) -> Iterator[tuple[Name, float]]:
     rewards: Any = row.get("rewards") if row.get("rewards") is not None else [row.get("reward")]
     if not isinstance(rewards, list) or not all(_is_finite(value) for value in rewards):
-        raise PlauditError(f"the reward is {rewards!r}, not finite numbers", where=where, fix=FORMS)
+        raise PlauditError(f"the reward is {str(rewards)[:100]}, not finite numbers", where=where, fix=FORMS)
     numbers = [float(value) for value in rewards]
     if row.get("key") is not None:
         names: list[Name] = [_key(row["key"], where)]
@@ -83,7 +86,7 @@ def _read_row(row: Mapping[str, Any], where: str) -> Iterator[tuple[Name, float]
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _key(value: Any, where: str) -> bytes:
@@ -121,7 +124,12 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows with their places."""
     if path.suffix in (".parquet", ".csv"):
         is_csv = path.suffix == ".csv"
-        table = _read_csv(path) if is_csv else pyarrow.parquet.read_table(path)
+        try:
+            table = _read_csv(path) if is_csv else pyarrow.parquet.read_table(path)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise PlauditError(
+                f"it is no whole table ({str(error)[:300]})", where=str(path), fix="Write the file again."
+            ) from error
         for number, row in enumerate(table.to_pylist()):
             yield f"{path}:{number + 2 if is_csv else number}", {k: _from_text(k, v) for k, v in row.items()}
         return

@@ -139,6 +139,9 @@ def measure(
         description=f"scoring {', '.join(part.name for part in sets)}",
         progress=progress,
     )
+    for of_set in planned:
+        if "server" in of_set.settings:
+            of_set.settings["num_truncated"] = cost.num_truncated
     throughput = Throughput.of(cost, num_known)
     title = model_name or source.name
     results = {

@@ -107,7 +107,7 @@ def score_distinct(
     assert not np.isnan(rewards).any(), "the source has scored every item of its chunks"
     if cost.num_truncated and rank == 0:
         log.warning(
-            "%s: the server has cut %s of %s conversations to its length limit; their rewards are not of the whole text",
+            "%s: the server has cut %s of %s conversations to its length limit; their rewards are of what was left",
             source.name,
             f"{cost.num_truncated:,}",
             f"{len(items):,}",
@@ -126,9 +126,7 @@ def _share_of(cost: Cost, world: int) -> Cost:
     return replace(cost, seconds=cost.seconds / world)
 
 
-def _check_finite(
-    indices: np.ndarray, chunk: ScoredChunk, place_of: Callable[[int], str], fix: str
-) -> None:
+def _check_finite(indices: np.ndarray, chunk: ScoredChunk, place_of: Callable[[int], str], fix: str) -> None:
     is_bad = ~np.isfinite(chunk.rewards)
     if not is_bad.any():
         return

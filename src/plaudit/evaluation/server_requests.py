@@ -176,7 +176,8 @@ def as_completed(work: Callable[[T], R], parts: Iterable[T], num_threads: int) -
         while (part := todo.get()) is not None and not is_over.is_set():
             try:
                 done.put((part[0], work(part[0])))
-            except BaseException as error:  # noqa: BLE001 - raised where the answers are read
+            except BaseException as error:  # raised again where the answers are read
+                is_over.set()
                 done.put(error)
 
     for number in range(num_threads):

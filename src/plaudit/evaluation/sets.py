@@ -43,7 +43,8 @@ def check_names(sets: Sequence[EvaluationSet]) -> None:
             raise PlauditError(f"two data sets are called {name!r}", fix="Give each a name of its own.")
         if name in ("", ".", "..", REWARDS_FOLDER) or "/" in name:
             raise PlauditError(
-                f"a data set is called {name!r}, which can be no folder's name", fix="Give another."
+                f"a data set is called {name!r}, which can be no folder's name",
+                fix="Give another: --data NAME=SOURCE.",
             )
 
 

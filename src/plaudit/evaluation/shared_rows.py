@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Int
 
 from plaudit.evaluation.folder import StoredSuite
 from plaudit.evaluation.rows import ComparisonRows
+from plaudit.evaluation.storage import reading_rows
 
-__all__ = ["NotShared", "RowDifference", "SharedRows", "most_different", "share_rows"]
+__all__ = ["NotShared", "RowDifference", "SharedRows", "most_different", "rows_at", "share_rows"]
 
 NAMED = 100
 """Places of comparisons that are not shared which are kept; the count is of all."""
@@ -113,7 +114,7 @@ def most_different(shared: SharedRows, num: int) -> list[RowDifference]:
     decided = shared.is_decided & (gap > 0)
     ranked = np.lexsort((np.arange(len(shared)), -gap, ~disagree))
     chosen = [int(i) for i in ranked if decided[i]][:num]
-    texts = _rows_at(shared.stored, shared.index[chosen])
+    texts = rows_at(shared.stored, shared.index[chosen].tolist(), _PLACE_AND_TEXTS)
     return [
         RowDifference(
             source=text["source"],
@@ -129,11 +130,37 @@ def most_different(shared: SharedRows, num: int) -> list[RowDifference]:
     ]
 
 
+_PLACE_AND_TEXTS = ("source", "subset", "id", "prompt", "text_better", "text_worse")
+
+
+def rows_at(suite: StoredSuite, index: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Some stored rows, in the order of ``index``; the file is read by row groups, not whole.
+
+    Args:
+        suite: Where they are stored.
+        index: Their numbers in it.
+        columns: Of `storage.ROWS_SCHEMA`.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    wanted = np.unique(np.array(index, dtype=np.int64))
+    start = 0
+    path = suite.folder / "rows.parquet"
+    with reading_rows(path), pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            end = start + file.metadata.row_group(number).num_rows
+            inside = wanted[slice(*np.searchsorted(wanted, (start, end)))]
+            if len(inside):
+                group = file.read_row_group(number, columns=list(columns)).take(inside - start)
+                found.update(zip(inside.tolist(), group.to_pylist(), strict=True))
+            start = end
+    return [found[row] for row in index]
+
+
 def _numbered_keys(suite: StoredSuite) -> dict[tuple[str, int], int]:
     """The row of each comparison by its key and how often the key was met before."""
     met: dict[str, int] = {}
     rows: dict[tuple[str, int], int] = {}
-    column = pq.read_table(suite.folder / "rows.parquet", columns=["key"])["key"]
+    column = suite.table("key")["key"]
     for row, key in enumerate(column.to_pylist()):
         met[key] = met.get(key, -1) + 1
         rows[key, met[key]] = row
@@ -144,7 +171,7 @@ def _not_shared(model: str, suite: StoredSuite, shared: Int[np.ndarray, " shared
     rest = np.setdiff1d(np.arange(len(suite.rows)), shared, assume_unique=True)
     sources: Sequence[str] = ()
     if len(rest):
-        column = pq.read_table(suite.folder / "rows.parquet", columns=["source"])["source"]
+        column = suite.table("source")["source"]
         sources = column.take(rest[:NAMED]).to_pylist()
     return NotShared(model=model, num=len(rest), sources=tuple(sources))
 
@@ -152,20 +179,3 @@ def _not_shared(model: str, suite: StoredSuite, shared: Int[np.ndarray, " shared
 def _scaled(margins: Float[np.ndarray, "model comparison"]) -> Float[np.ndarray, "model comparison"]:
     size = np.sqrt(np.mean(margins**2, axis=1, keepdims=True))
     return np.divide(margins, size, out=np.zeros_like(margins), where=size > 0)
-
-
-def _rows_at(suite: StoredSuite, index: Int[np.ndarray, " chosen"]) -> list[dict[str, Any]]:
-    """The texts of some rows, in the order of ``index``; the file is read by row groups, not whole."""
-    columns = ["source", "subset", "id", "prompt", "text_better", "text_worse"]
-    found: dict[int, dict[str, Any]] = {}
-    wanted = set(index.tolist())
-    start = 0
-    with pq.ParquetFile(suite.folder / "rows.parquet") as file:
-        for number in range(file.num_row_groups):
-            end = start + file.metadata.row_group(number).num_rows
-            inside = sorted(row for row in wanted if start <= row < end)
-            if inside:
-                group = file.read_row_group(number, columns=columns).take([row - start for row in inside])
-                found.update(zip(inside, group.to_pylist(), strict=True))
-            start = end
-    return [found[row] for row in index.tolist()]

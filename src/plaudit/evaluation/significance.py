@@ -128,9 +128,7 @@ def paired_test(
     if len(np.unique(prompts)) == len(prompts):
         differing = np.abs(difference[difference != 0])
         method = MCNEMAR if len(np.unique(differing)) <= 1 else SIGN_FLIPS
-        return PairedTest(
-            p_value=sign_flip_test(difference), method=method, num_differing=len(differing)
-        )
+        return PairedTest(p_value=sign_flip_test(difference), method=method, num_differing=len(differing))
     sums = _sums_and_sizes(difference, prompts)[0]
     num = int(np.count_nonzero(sums))
     return PairedTest(p_value=sign_flip_test(sums), method=SIGN_FLIPS, num_differing=num)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from plaudit.evaluation.plan import PreferenceRows
 from plaudit.evaluation.rows import ComparisonRows
 from plaudit.preferences.group import Completion, PreferenceGroup, Prompt
 
-__all__ = ["MAX_CHUNK_CHARACTERS", "ROWS_SCHEMA", "ROWS_SCHEMA_VERSION", "read_rows", "write_rows"]
+__all__ = [
+    "MAX_CHUNK_CHARACTERS",
+    "ROWS_SCHEMA",
+    "ROWS_SCHEMA_VERSION",
+    "read_rows",
+    "reading_rows",
+    "write_rows",
+]
 
 ROWS_SCHEMA_VERSION = "1"
 """Goes up when a column changes its meaning or goes away; new columns leave it as it is."""
@@ -91,16 +99,18 @@ def read_rows(path: Path) -> ComparisonRows:
     """The inverse of `write_rows`, without the texts. Sequences are numbered as they were.
 
     Raises:
-        PlauditError: The file is not of this schema version.
+        PlauditError: The file is gone, is not whole, or is not of this schema version.
     """
-    found = (pq.read_schema(path).metadata or {}).get(b"plaudit.rows.schema_version", b"none").decode()
+    with reading_rows(path):
+        found = (pq.read_schema(path).metadata or {}).get(b"plaudit.rows.schema_version", b"none").decode()
     if found != ROWS_SCHEMA_VERSION:
         raise PlauditError(
             f"rows of schema version {found}; this plaudit reads version {ROWS_SCHEMA_VERSION}",
             where=str(path),
             fix="Run `plaudit eval` again.",
         )
-    table = pq.read_table(path, columns=[*_STORED_AS_THEY_ARE, *_STORED_OTHERWISE])
+    with reading_rows(path):
+        table = pq.read_table(path, columns=[*_STORED_AS_THEY_ARE, *_STORED_OTHERWISE])
     column = {name: table[name].to_numpy() for name in table.column_names if name != "subset"}
     subset_names, subset = _encode_subsets(table["subset"])
     return ComparisonRows(
@@ -113,6 +123,24 @@ def read_rows(path: Path) -> ComparisonRows:
         sequence_num_tokens=_per_sequence(column, "num_tokens", np.int64),
         subset_names=subset_names,
     )
+
+
+@contextmanager
+def reading_rows(path: Path) -> Iterator[None]:
+    """Read a file of rows.
+
+    Raises:
+        PlauditError: It is gone, or is not whole.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        is_gone = isinstance(error, FileNotFoundError)
+        raise PlauditError(
+            "the file of the rows is gone" if is_gone else f"the file of the rows is not whole ({error})",
+            where=str(path),
+            fix="Run plaudit eval again: what was scored is not scored again.",
+        ) from error
 
 
 _STORED_AS_THEY_ARE = (

@@ -6,8 +6,10 @@ plus a weight for each difference in style; the accuracy at equal style is the s
 say what the model leans to: a positive one for length means that it prefers the longer answer, whatever is right.
 
 Style is length in characters and the number of headers, list items, bold passages and code blocks, each as
-(better - worse) / (better + worse), 0 where both are 0. Source: T. Li et al., 2024, Does style matter?
-Disentangling style and substance in Chatbot Arena (lmsys.org); markdown is counted outside code.
+(better - worse) / (better + worse), 0 where both are 0; markdown is counted outside code. A feature in which hardly
+any comparison differs is left out: no weight can be told for it, and a model that is right in those few would leave
+every weight without a finite estimate. Source: T. Li et al., 2024, Does style matter? Disentangling style and
+substance in Chatbot Arena (lmsys.org).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from plaudit.evaluation.logistic import fit_logistic
 from plaudit.evaluation.plan import PreferenceRows
@@ -41,6 +43,10 @@ STYLE_FEATURES = ("length", "headers", "lists", "bold", "code blocks")
 
 EQUAL_LENGTH = 0.1
 """Lengths count as equal when their difference is at most this share of the longer one (assumed)."""
+
+MIN_DIFFERENT = 10
+"""Comparisons that differ in a feature, below which it is left out (assumed: ten for each weight, as P. Peduzzi et al.,
+1996, J. Clin. Epidemiol. 49, 1373-1379, advise of events)."""
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _HEADER = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+\S", re.MULTILINE)
@@ -71,7 +77,9 @@ class StyleControl:
     controlled: Estimate
     """Accuracy at equal style by the regression; its n counts the comparisons that entered."""
     weights: tuple[StyleWeight, ...]
-    """The weight of each feature that varies; empty where the regression could not be made."""
+    """The weight of each feature that entered; empty where the regression could not be made."""
+    left_out: tuple[str, ...]
+    """The features in which fewer than `MIN_DIFFERENT` comparisons differ, or all alike: not held equal."""
 
 
 def control_for_style(
@@ -129,18 +137,22 @@ def measure_style(
         if is_equally_long.any()
         else no_estimate("no comparison whose completions are equally long")
     )
-    varies = np.ptp(differences, axis=0) > 0 if len(differences) else np.zeros(len(names), dtype=bool)
-    design = np.column_stack([np.ones(len(differences)), differences[:, varies]])
+    enters = _varies(differences)
+    left_out = tuple(name for name, does in zip(names, enters, strict=True) if not does)
+    design = np.column_stack([np.ones(len(differences)), differences[:, enters]])
     fit = fit_logistic(design, correctness, prompts)
+    if not isinstance(fit, str) and differences.any() and not enters.any():
+        fit = f"fewer than {MIN_DIFFERENT} comparisons differ in any feature of style"
     if isinstance(fit, str):
-        return StyleControl(matched=matched, controlled=no_estimate(fit, n=len(correctness)), weights=())
+        none = no_estimate(fit, n=len(correctness))
+        return StyleControl(matched=matched, controlled=none, weights=(), left_out=left_out)
     low, high = fit.weights - fit.half_widths, fit.weights + fit.half_widths
     interval = (
         Interval(low=_sigmoid(low[0]), high=_sigmoid(high[0]), method="robust errors over prompts")
         if fit.reason is None
         else Interval(low=np.nan, high=np.nan, method="none", reason=fit.reason)
     )
-    kept = [name for name, does in zip(names, varies, strict=True) if does]
+    kept = [name for name, does in zip(names, enters, strict=True) if does]
     return StyleControl(
         matched=matched,
         controlled=Estimate(value=_sigmoid(fit.weights[0]), n=len(correctness), interval=interval),
@@ -148,6 +160,7 @@ def measure_style(
             StyleWeight(name=name, weight=float(fit.weights[i]), low=float(low[i]), high=float(high[i]))
             for i, name in enumerate(kept, start=1)
         ),
+        left_out=left_out,
     )
 
 
@@ -207,6 +220,13 @@ def is_equally_long(
 ) -> np.ndarray:
     """bool [comparison]: whether two lengths differ by at most `EQUAL_LENGTH` of the longer one."""
     return np.abs(better - worse) <= EQUAL_LENGTH * np.maximum(better, worse)
+
+
+def _varies(differences: Float[np.ndarray, "comparison feature"]) -> Bool[np.ndarray, " feature"]:
+    """Whether a weight can be told for each feature: enough comparisons differ in it, and not all alike."""
+    if not len(differences):
+        return np.zeros(differences.shape[1], dtype=np.bool_)
+    return (np.count_nonzero(differences, axis=0) >= MIN_DIFFERENT) & (np.ptp(differences, axis=0) > 0)
 
 
 def _sigmoid(logit: float) -> float:

@@ -115,7 +115,7 @@ def _reliability(name: str, results: Sequence[Any], colours: Mapping[str, str]) 
     if not points:
         return None
     errors = [(r["model"], r["metrics"]["calibration"]["expected_calibration_error"]) for r in results]
-    said = "; ".join(f"{model + ': ' if len(results) > 1 else ''}{error:.3f}" for model, error in errors)
+    said = "; ".join(f"{model + ': ' if len(results) > 1 else ''}{_number(error)}" for model, error in errors)
     return NamedChart(
         name=f"{name}-calibration",
         place=name,

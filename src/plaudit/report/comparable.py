@@ -53,7 +53,10 @@ def _lacks(result: Mapping[str, Any]) -> list[str]:
     said = [note] if note else []
     tokenizing = (result.get("data") or {}).get("tokenizing") or {}
     if num := tokenizing.get("num_comparisons_too_long"):
-        return [*said, f"{num:,} of {tokenizing['num_comparisons_in']:,} comparisons were over the length limit"]
+        return [
+            *said,
+            f"{num:,} of {tokenizing['num_comparisons_in']:,} comparisons were over the length limit",
+        ]
     missing = next((s for s in scores_of(result) if s["name"] == "items not scored"), None)
     if missing is not None and missing["value"]:
         said.append(f"{missing['value']:,.0f} of {missing['num_items']:,} items were not scored")

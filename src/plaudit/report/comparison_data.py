@@ -2,19 +2,21 @@
 
 A block is JSON, compressed by gzip and written in base64: it stands in a page as it is, whatever the texts hold, and
 a browser unpacks it without a library. The same comparison under several models is one row with a reward of each.
+Rows are chosen by their keys; names and texts are read of the chosen ones alone, `ROWS_AT_A_TIME` of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from plaudit.evaluation.folder import StoredSuite
-from plaudit.report.outputs import ModelOutput, stored_rows
+from plaudit.evaluation.shared_rows import rows_at
+from plaudit.report.outputs import ROW_COLUMNS, TEXT_COLUMNS, ModelOutput, stored_columns
 from plaudit.report.text_blocks import MAX_CHARACTERS, TextBlock, TextWriter, pack, turns_of
 
 __all__ = ["MAX_ROWS", "ComparisonData", "comparison_data"]
@@ -27,6 +29,10 @@ SNIPPET_CHARACTERS = 110
 
 ROW_KEY_DIGITS = 12
 """Of a comparison's key in links (derived: 48 bits, a chance of 1e-6 that two of 20,000 agree)."""
+
+
+ROWS_AT_A_TIME = 2_000
+"""Chosen rows whose texts are held in memory (assumed: some 20 MB)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,14 +64,16 @@ def comparison_data(
     """
     names = list(dict.fromkeys(name for model in models for name in model.suites))
     tables = [_SuiteTable.of(name, models) for name in names]
-    total = sum(len(table.rows) for table in tables)
+    total = sum(len(table) for table in tables)
     texts = TextWriter(max_characters=max_characters)
     columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     rewards: list[dict[str, list[float | None]]] = [{"better": [], "worse": []} for _ in models]
     subsets: dict[str, int] = {}
-    _tell_suites_apart(tables)
+    page_keys = _page_keys(tables)
     for number, table in enumerate(tables):
-        for row in table.rows[_evenly(len(table.rows), total, max_rows)]:
+        chosen = _evenly(len(table), total, max_rows)
+        columns["key"] += [page_keys[number][i] for i in chosen]
+        for row in table.read(chosen, with_texts=with_texts):
             _add_row(columns, rewards, subsets, row, number)
             texts.add(row)
     num_rows = len(columns["key"])
@@ -96,7 +104,6 @@ def _add_row(
     suite: int,
 ) -> None:
     subset = row["subset"]
-    columns["key"].append(row["key"])
     columns["suite"].append(suite)
     columns["subset"].append(-1 if subset is None else subsets.setdefault(subset, len(subsets)))
     columns["name"].append(_row_name(row))
@@ -112,48 +119,96 @@ def _add_row(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SuiteTable:
-    """The comparisons of one suite under every model, each once."""
+    """The comparisons of one suite under every model, each once: their keys, and where they are stored."""
 
-    rows: np.ndarray
-    """object [comparison]: the stored columns, with ``rewards`` by number of the model."""
+    keys: list[str]
+    """All comparisons in order of appearance; the second copy of one ends in ``~2``."""
+    stored: dict[int, _Stored]
+    """By number of the model."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
     @classmethod
     def of(cls, name: str, models: Sequence[ModelOutput]) -> _SuiteTable:
-        merged: dict[str, dict[str, Any]] = {}
-        for number, model in enumerate(models):
-            if name in model.suites:
-                _merge(merged, model.suites[name], number)
-        rows = np.empty(len(merged), dtype=object)
-        rows[:] = list(merged.values())
-        return cls(rows=rows)
+        stored = {i: _Stored.of(model.suites[name]) for i, model in enumerate(models) if name in model.suites}
+        return cls(
+            keys=list(dict.fromkeys(key for one in stored.values() for key in one.rows)), stored=stored
+        )
+
+    def read(self, chosen: np.ndarray, *, with_texts: bool) -> Iterator[dict[str, Any]]:
+        """The columns of some comparisons, and ``rewards`` by number of the model."""
+        for start in range(0, len(chosen), ROWS_AT_A_TIME):
+            keys = [self.keys[i] for i in chosen[start : start + ROWS_AT_A_TIME]]
+            found: dict[str, dict[str, Any]] = {}
+            for one in self.stored.values():
+                one.add_to(found, [key for key in keys if key in one.rows], with_texts=with_texts)
+            for key in keys:
+                rewards = {i: one.rewards(key) for i, one in self.stored.items() if key in one.rows}
+                yield found[key] | {"rewards": rewards}
 
 
-def _merge(merged: dict[str, dict[str, Any]], suite: StoredSuite, model: int) -> None:
-    """Add one model's rows. Where a comparison is in the data twice, its copies stay apart, in their order."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stored:
+    """One model's rows of a suite, found by key."""
+
+    suite: StoredSuite
+    rows: dict[str, int]
+    better: np.ndarray
+    worse: np.ndarray
+
+    @classmethod
+    def of(cls, suite: StoredSuite) -> _Stored:
+        rewards = suite.rows
+        return cls(
+            suite=suite, rows=_numbered_keys(suite), better=rewards.reward_better, worse=rewards.reward_worse
+        )
+
+    def rewards(self, key: str) -> tuple[float, float]:
+        row = self.rows[key]
+        return _exact(self.better[row]), _exact(self.worse[row])
+
+    def add_to(self, found: dict[str, dict[str, Any]], keys: Sequence[str], *, with_texts: bool) -> None:
+        """Put in what this file says of comparisons whose columns or texts no other has said."""
+        lacking = [key for key in keys if key not in found or (with_texts and found[key]["prompt"] is None)]
+        columns = [*ROW_COLUMNS, *(TEXT_COLUMNS if with_texts else ())]
+        stored = rows_at(self.suite, [self.rows[key] for key in lacking], columns)
+        for key, row in zip(lacking, stored, strict=True):
+            known = found.setdefault(key, dict.fromkeys(TEXT_COLUMNS) | row)
+            known |= {name: row.get(name) for name in TEXT_COLUMNS if known[name] is None}
+
+
+def _numbered_keys(suite: StoredSuite) -> dict[str, int]:
+    """The row of each comparison. Where one is in the data twice, its copies stay apart, in their order."""
     seen: Counter[str] = Counter()
-    for row in stored_rows(suite).to_pylist():
-        key = row["key"][:ROW_KEY_DIGITS]
+    rows: dict[str, int] = {}
+    for row, whole in enumerate(stored_columns(suite, "key")[0]):
+        key = whole[:ROW_KEY_DIGITS]
         seen[key] += 1
-        key = key if seen[key] == 1 else f"{key}~{seen[key]}"
-        known = merged.setdefault(key, row | {"key": key, "rewards": {}})
-        known["rewards"][model] = (_exact(row["reward_better"]), _exact(row["reward_worse"]))
-        for text in ("prompt", "text_better", "text_worse"):
-            known[text] = row[text] if known[text] is None else known[text]
+        rows[_copy(key, seen[key])] = row
+    return rows
 
 
-def _tell_suites_apart(tables: Sequence[_SuiteTable]) -> None:
-    """Number the copies of a comparison over all suites: a key is that of one row of the page."""
+def _copy(key: str, number: int) -> str:
+    return key if number == 1 else f"{key}~{number}"
+
+
+def _page_keys(tables: Sequence[_SuiteTable]) -> list[list[str]]:
+    """The keys with the copies of a comparison numbered over all suites: a key is that of one row of the page."""
     seen: Counter[str] = Counter()
+    numbered: list[list[str]] = []
     for table in tables:
-        for row in table.rows:
-            key = row["key"].partition("~")[0]
+        numbered.append([])
+        for key in (key.partition("~")[0] for key in table.keys):
             seen[key] += 1
-            row["key"] = key if seen[key] == 1 else f"{key}~{seen[key]}"
+            numbered[-1].append(_copy(key, seen[key]))
+    return numbered
 
 
 def _exact(reward: float) -> float:
-    """The shortest decimal that is this float32: equal rewards stay equal, others differ."""
-    return float(str(np.float32(reward)))
+    """The shortest decimal that is this number, as float32 where it is one: equal rewards stay equal, others differ."""
+    short = np.float32(reward)
+    return float(str(short)) if float(short) == reward else float(reward)
 
 
 def _evenly(num: int, total: int, most: int) -> np.ndarray:

@@ -20,12 +20,11 @@ INTERVALS = (
     "1,000 bootstrap resamples of prompts. A number without one was computed by a rule that has none."
 )
 
-_LOST = (
+_READ_AND_LOST = (
     ("groups read", "num_groups_in"),
-    ("groups left after rendering", "num_groups_out"),
-    ("comparisons left", "num_comparisons_out"),
+    ("comparisons read", "num_comparisons_in"),
     ("comparisons lost to length", "num_comparisons_too_long"),
-    ("comparisons of equal tokens, not scored", "num_comparisons_identical"),
+    ("comparisons of equal tokens, counted as equal rewards", "num_comparisons_identical"),
     ("prompts cut", "num_truncated_groups"),
 )
 
@@ -90,10 +89,13 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("fingerprint of the data", str(data.get("fingerprint") or "not said")),
         ("bad records skipped", f"{(data.get('reading') or {}).get('num_bad', 0):,}"),
     ]
-    facts += [(name, f"{tokenizing[key]:,}") for name, key in _LOST if tokenizing.get(key) is not None]
+    facts += [
+        (name, f"{tokenizing[key]:,}") for name, key in _READ_AND_LOST if tokenizing.get(key) is not None
+    ]
     facts += [
         (f"groups dropped: {dropped['reason']}", f"{dropped['num_groups']:,}")
         for dropped in tokenizing.get("dropped") or []
+        if dropped["reason"] != "identical"  # training drops them; here their comparisons count, see above
     ]
     facts += [(name, _plain(value)) for name, value in result["settings"].items()]
     cost = result["throughput"]

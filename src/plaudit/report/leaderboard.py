@@ -22,7 +22,7 @@ from plaudit.evaluation.shared_rows import share_rows
 from plaudit.evaluation.significance import holm, paired_test
 from plaudit.plain_json import as_plain
 from plaudit.report.comparable import comparable_results
-from plaudit.report.outputs import ModelOutput, read_outputs
+from plaudit.report.outputs import ModelOutput, read_outputs, without_repeats
 from plaudit.report.scores import headline_of
 
 __all__ = ["LEADERBOARD_SCHEMA_VERSION", "leaderboard_contents", "read_runs"]
@@ -39,8 +39,7 @@ RULE = (
     "sign flips of whole prompts) gives p of at least 0.05 after Holm's correction over the models of the suite. The "
     "mean rank is over the suites that all ranked models have whole. A result marked † is of a part of the suite or of "
     "other data, or by another score or rule for equal rewards than the others: it is not ranked there, and its model "
-    "has no mean rank. Where all of a suite are marked †, those on the same data are ranked, and the suite counts in no "
-    "mean rank."
+    "has no mean rank. Where all are marked †, those on the same data are ranked, and the suite counts in no mean rank."
 )
 """How the page is to be read."""
 
@@ -61,6 +60,7 @@ def leaderboard_contents(models: Sequence[ModelOutput], *, title: str | None = N
         models: What `read_runs` gives.
         title: The heading.
     """
+    models, repeats = without_repeats(models)
     suites = list(dict.fromkeys(name for model in models for name in model.suites))
     columns = {
         name: _column([(m.name, m.suites[name]) for m in models if name in m.suites]) for name in suites
@@ -97,6 +97,7 @@ def leaderboard_contents(models: Sequence[ModelOutput], *, title: str | None = N
             for model, score in columns[name].items()
             if score["note"]
         ],
+        "repeats": [{"model": m.evaluation.model, "folder": str(m.evaluation.folder)} for m in repeats],
         "rule": RULE,
         "rows": rows,
     }

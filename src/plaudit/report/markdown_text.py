@@ -50,7 +50,11 @@ def leaderboard_markdown(contents: Mapping[str, Any]) -> str:
         f"- † {inline(lack['model'])} on {inline(lack['suite'])}, {inline(lack['score'])}: {inline(lack['note'])}"
         for lack in contents["missing"]
     )
-    parts = [f"## {inline(contents['title'])}", table, missing, inline(contents["rule"])]
+    repeats = "\n".join(
+        f"- {inline(repeat['folder'])} holds results of {inline(repeat['model'])} that are in the table already."
+        for repeat in contents["repeats"]
+    )
+    parts = [f"## {inline(contents['title'])}", table, missing, repeats, inline(contents["rule"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from plaudit.errors import PlauditError
-from plaudit.report.outputs import ModelOutput, stored_rows
+from plaudit.evaluation.shared_rows import rows_at
+from plaudit.report.outputs import ROW_COLUMNS, TEXT_COLUMNS, ModelOutput, stored_columns
 from plaudit.scoring import Scorer
 
 __all__ = ["find_row", "token_pieces", "token_rewards"]
@@ -71,10 +72,11 @@ def find_row(models: Sequence[ModelOutput], key: str) -> tuple[str, dict[str, An
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for model in models:
         for name, suite in model.suites.items():
-            table = stored_rows(suite)
-            keys = table["key"].to_pylist()
+            (keys,) = stored_columns(suite, "key")
             for index in (i for i, known in enumerate(keys) if key and known.startswith(key.split("~")[0])):
-                found.setdefault(keys[index], (name, table.slice(index, 1).to_pylist()[0]))
+                if keys[index] not in found:
+                    (row,) = rows_at(suite, [index], [*ROW_COLUMNS, *TEXT_COLUMNS])
+                    found[keys[index]] = (name, row)
     if len(found) == 1:
         return next(iter(found.values()))
     what = f"{len(found):,} comparisons have a key that begins with" if found else "no comparison has the key"
@@ -148,9 +150,7 @@ def _check_same_model(
 def _stored_rewards(models: Sequence[ModelOutput], key: str) -> Iterator[tuple[float, float]]:
     for model in models:
         for suite in model.suites.values():
-            table = stored_rows(suite).select(["key", "reward_better", "reward_worse"])
-            for known, better, worse in zip(
-                *(table[name].to_pylist() for name in table.column_names), strict=True
-            ):
-                if known == key:
-                    yield better, worse
+            columns = stored_columns(suite, "key", "reward_better", "reward_worse")
+            yield from (
+                (better, worse) for known, better, worse in zip(*columns, strict=True) if known == key
+            )

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plaudit.evaluation.plan import plan_evaluation
+from plaudit.evaluation.equal_ids import groups_with_equal_ids
+from plaudit.evaluation.plan import item_of_tokens, plan_items
 from plaudit.evaluation.suites import SUITES, NamedScore, ScoredItem, SuiteScores, items_of
 from plaudit.preferences import PreferenceGroup, Preferences, read_preferences
-from plaudit.tokens import LengthLimits, Renderer, tokenize_preferences
+from plaudit.tokens import LengthLimits, Renderer, TokenTable, tokenize_preferences
 from stand_ins.comparisons import linear_reward, rows_of, text_group
 from stand_ins.suite_items import item, pair
 from stand_ins.tokenizers import LLAMA3_LIKE_TEMPLATE, build_tokenizer
@@ -22,8 +23,11 @@ def evaluated(groups: list[PreferenceGroup], limits: LengthLimits | None = None)
     """Items of groups that went through a chat template that strips; the reward is the number of tokens."""
     preferences: Preferences = read_preferences(groups, progress=False)
     renderer = Renderer(build_tokenizer(chat_template=LLAMA3_LIKE_TEMPLATE))
+    limits = limits or LengthLimits()
     tokens = tokenize_preferences(preferences, renderer, limits, progress=False)
-    plan = plan_evaluation(tokens, preferences)
+    assert isinstance(tokens, TokenTable)
+    whole = groups_with_equal_ids(tokens, preferences, renderer, limits)
+    plan = plan_items(whole, preferences, item_of_tokens)
     rewards = np.array([len(s) for s in plan.sequences], dtype=np.float32)
     return items_of(plan.rows.with_rewards(rewards), preferences)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from plaudit.errors import PlauditError
-from plaudit.evaluation.suites import SUITES, PreferenceData
+from plaudit.evaluation.suites import SUITES, PreferenceData, ScoredItem
 from plaudit.preferences import Comparison, read_preferences
 from stand_ins.suite_items import item, items_from_groups, pair, pairs_with
 
@@ -113,6 +113,34 @@ def test_llmbar_has_the_mean_of_the_adversarial_sets_and_the_micro_accuracy():
     assert scores["mean of sets"].value == pytest.approx((0.9 + 0.5 + 0.25 + 1 + 0) / 5)
     assert scores["accuracy"].value == pytest.approx((90 + 67 + 23 + 47) / 419)
     assert not any(score.note for score in scores.scores)
+
+
+@pytest.mark.parametrize(
+    ("suite", "own", "average"),
+    [
+        ("rewardbench", "hep-go", "micro accuracy"),
+        ("rewardbench", "hep-go", "section mean"),
+        ("prior-sets", "shp", "micro accuracy"),
+        ("prior-sets", "shp", "prior mean"),
+        ("rewardbench2", "Math", "mean of subsets"),
+        ("rm-bench", "math", "overall"),
+        ("llmbar", "Natural", "accuracy"),
+        ("llmbar", "Natural", "mean of sets"),
+        ("ppe", "MATH", "best of K"),
+        ("ppe", "MATH", "ROC AUC"),
+    ],
+)
+def test_a_subset_that_the_benchmark_does_not_have_is_shown_and_in_no_average(
+    suite: str, own: str, average: str
+):
+    def prompts(subset: str, is_right: bool) -> list[ScoredItem]:
+        pairs = [(i, j) for i in range(3) for j in range(3, 6)]
+        rewards = [1.0] * 3 + [0.0] * 3 if is_right else [0.0] * 3 + [1.0] * 3
+        return [item(rewards, 3, subset=subset, comparisons=pairs, ratings=[1.0] * 3 + [0.0] * 3)] * 2
+
+    scores = SUITES[suite].score([*prompts(own, True), *prompts("strange", False)])
+    assert scores[average].value == 1.0
+    assert scores["strange"].value == 0.0 and "in no" in (scores["strange"].note or "")
 
 
 def test_llmbar_reads_the_real_file_by_its_own_names_of_subsets(shared_data: Path):

@@ -161,13 +161,17 @@ def test_two_rows_of_ties_with_one_id_are_refused_with_both_places(tmp_path: Pat
     assert len(read("rewardbench2", write(path, [ROWS["rewardbench2"][0]] * 2))) == 2
 
 
-def test_a_row_of_ppe_says_its_benchmark_in_a_column_or_by_its_file(tmp_path: Path):
-    row = {key: value for key, value in ROWS["ppe"][0].items() if key != "benchmark"}
-    for unknown in (row, {**row, "benchmark": None}, {**row, "benchmark": ""}):
-        with pytest.raises(PlauditError, match=r"mine\.jsonl:1: missing-key: which benchmark"):
-            read("ppe", write(tmp_path / "mine.jsonl", [unknown]))
-    (group,) = read("ppe", write(tmp_path / "GPQA.jsonl", [row]))
-    assert group.subset == "GPQA"
+@pytest.mark.parametrize(
+    ("suite", "column", "part"),
+    [("ppe", "benchmark", "GPQA"), ("prior-sets", "subset", "mtbench_human")],
+)
+def test_a_row_says_its_part_in_a_column_or_by_its_file(tmp_path: Path, suite: str, column: str, part: str):
+    row = {key: value for key, value in ROWS[suite][0].items() if key != column}
+    for unknown in (row, {**row, column: None}, {**row, column: ""}):
+        with pytest.raises(PlauditError, match=r"mine\.jsonl:1: missing-key: which .* is not said"):
+            read(suite, write(tmp_path / "mine.jsonl", [unknown]))
+    (group,) = read(suite, write(tmp_path / f"{part}.jsonl", [row]))
+    assert group.subset == part
 
 
 def test_bad_rows_are_skipped_and_counted_when_asked(tmp_path: Path):

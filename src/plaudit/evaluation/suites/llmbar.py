@@ -58,7 +58,8 @@ class LLMBar(Benchmark):
         complete = scored(items)
         names = subset_names(complete, tuple(COUNTS))
         cells = by_subset(complete, names, lambda item: pair_value(item, ties))
-        cells.add("accuracy", [pair_value(item, ties) for item in complete], clusters_of(complete))
+        known = [item for item in complete if item.subset in COUNTS]
+        cells.add("accuracy", [pair_value(item, ties) for item in known], clusters_of(known))
         adversarial = Section(name="Adversarial", weights=dict.fromkeys(_ADVERSARIAL, 1.0))
         every = Section(name="mean of sets", weights=dict.fromkeys(COUNTS, 1.0))
         return SuiteScores(
@@ -71,7 +72,7 @@ class LLMBar(Benchmark):
                         rule=pair_rule(ties),
                         note=lacking(cells, {name: COUNTS[name]})
                         if name in COUNTS
-                        else "not a set of LLMBar",
+                        else "not a set of LLMBar: in no average",
                     )
                     for name in names
                 ],

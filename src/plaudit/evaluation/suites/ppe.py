@@ -119,8 +119,9 @@ class PPE(Benchmark):
         cells = Cells()
         for name in names:
             _add_benchmark(cells, name, [p for p in prompts if p.item.subset == name], ties)
+        known = [name for name in names if name in BENCHMARKS]
         sizes = [
-            n for n in (1, 2, 4, 8, 16, 32, 64) if all(cells.num_items(f"{s} best of {n}") for s in names)
+            n for n in (1, 2, 4, 8, 16, 32, 64) if all(cells.num_items(f"{s} best of {n}") for s in known)
         ]
         return SuiteScores(
             suite=self.name,
@@ -128,15 +129,15 @@ class PPE(Benchmark):
             scores=(
                 *[score for name in names for score in _benchmark_scores(cells, name, ties)],
                 *[
-                    _mean_over_benchmarks(cells, names, part, rule)
+                    _mean_over_benchmarks(cells, known, part, rule)
                     for part, rule in {"best of K": "", **_rules(ties)}.items()
                 ],
                 *[
-                    _mean_over_benchmarks(cells, names, f"best of {n}", "", kind="diagnostic")
-                    for n in (sizes if names else [])
+                    _mean_over_benchmarks(cells, known, f"best of {n}", "", kind="diagnostic")
+                    for n in (sizes if known else [])
                 ],
                 *[
-                    _mean_over_benchmarks(cells, names, part, rule, kind="diagnostic")
+                    _mean_over_benchmarks(cells, known, part, rule, kind="diagnostic")
                     for part, rule in _REFERENCES.items()
                 ],
                 *diagnostics(items),
@@ -194,7 +195,7 @@ def _add_benchmark(cells: Cells, name: str, prompts: Sequence[_Prompt], ties: st
 
 
 def _benchmark_scores(cells: Cells, name: str, ties: str) -> list[NamedScore]:
-    note = None if name in BENCHMARKS else "not a benchmark of PPE; in the means all the same"
+    note = None if name in BENCHMARKS else "not a benchmark of PPE: in no mean"
     best = cells.score_cell(
         f"{name} best of K", kind="section", name=name, rule=f"best of K: {_CURVE_RULE}; n = K", note=note
     )

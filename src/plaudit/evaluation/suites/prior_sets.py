@@ -28,6 +28,7 @@ from plaudit.evaluation.suites.sections import Section, lacking
 from plaudit.evaluation.suites.source import SuitePart
 from plaudit.evaluation.suites.suite import Benchmark
 from plaudit.preferences import PreferenceGroup
+from plaudit.preferences.bad_record import BadRecord
 
 __all__ = ["AVERAGED", "COUNTS", "PRIOR_MEAN", "PriorSets"]
 
@@ -64,6 +65,12 @@ class PriorSets(Benchmark):
         """A pair. Its subset is the split's name, or the column's where the split is not known."""
         answers = [read_text(row, "chosen"), read_text(row, "rejected")]
         subset = part if part in COUNTS else optional_id(row, "subset")
+        if not subset:
+            raise BadRecord(
+                "missing-key",
+                "which set the row is of is not said",
+                f"Give a column subset, or call the file after it: {', '.join(COUNTS)}.",
+            )
         prompt = read_prompt(row["prompt"])
         return make_group(prompt, answers, all_pairs([0], [1]), row=row, subset=subset, where=where)
 
@@ -73,7 +80,8 @@ class PriorSets(Benchmark):
         complete = scored(items)
         names = subset_names(complete, tuple(COUNTS))
         cells = by_subset(complete, names, lambda item: pair_value(item, ties))
-        cells.add("micro accuracy", [pair_value(item, ties) for item in complete], clusters_of(complete))
+        known = [item for item in complete if item.subset in COUNTS]
+        cells.add("micro accuracy", [pair_value(item, ties) for item in known], clusters_of(known))
         prior = Section(name=PRIOR_MEAN, weights=dict.fromkeys(AVERAGED, 1.0))
         return SuiteScores(
             suite=self.name,
@@ -83,7 +91,9 @@ class PriorSets(Benchmark):
                     cells.score_cell(
                         name,
                         rule=pair_rule(ties),
-                        note=lacking(cells, {name: COUNTS[name]}) if name in COUNTS else "not a prior set",
+                        note=lacking(cells, {name: COUNTS[name]})
+                        if name in COUNTS
+                        else "not a prior set: in no average",
                     )
                     for name in names
                 ],

@@ -27,7 +27,15 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.suites.groups import all_pairs, make_group, read_list, read_prompt, read_text
 from plaudit.evaluation.suites.items import ScoredItem
 from plaudit.evaluation.suites.means import Cells
-from plaudit.evaluation.suites.pairs import check_ties, clusters_of, diagnostics, same_prompt, scored, wins
+from plaudit.evaluation.suites.pairs import (
+    check_ties,
+    clusters_of,
+    diagnostics,
+    same_prompt,
+    scored,
+    subset_names,
+    wins,
+)
 from plaudit.evaluation.suites.scores import NamedScore, SuiteScores
 from plaudit.evaluation.suites.sections import lacking
 from plaudit.evaluation.suites.source import SuitePart
@@ -102,7 +110,8 @@ class RewardBench2(Benchmark):
         check_ties(ties)
         complete = scored(items)
         cells = Cells()
-        for name in BEST_OF_FOUR:
+        names = [*BEST_OF_FOUR, *[name for name in subset_names(complete) if name not in COUNTS]]
+        for name in names:
             chosen = [item for item in complete if item.subset == name]
             cells.add(name, [share_of_best(item) for item in chosen], clusters_of(chosen))
         tie_items = [item for item in complete if item.subset == "Ties"]
@@ -111,7 +120,7 @@ class RewardBench2(Benchmark):
             suite=self.name,
             headline="mean of subsets",
             scores=(
-                *[_best_of_four(cells, name) for name in BEST_OF_FOUR],
+                *[_best_of_four(cells, name) for name in names],
                 *_ties_scores(cells, len(tie_items)),
                 _mean_of_subsets(cells, len(tie_items)),
                 *[
@@ -131,9 +140,7 @@ def share_of_best(item: ScoredItem) -> float:
 
 def _check_ids(groups: Iterable[PreferenceGroup]) -> None:
     met: dict[str | None, str | None] = {}
-    for group in groups:
-        if group.subset != "Ties":
-            continue
+    for group in [group for group in groups if group.subset == "Ties"]:
         if group.id in met:
             raise PlauditError(
                 f"two rows of Ties have the id {group.id!r}; the other is {met[group.id]}",
@@ -152,8 +159,9 @@ def _check_count(row: Mapping[str, Any], num_chosen: int) -> None:
     except (TypeError, ValueError, OverflowError):
         count = math.nan
     if not count.is_integer():
-        what = f"num_correct is {shorten(repr(given))}"
-        raise BadRecord("wrong-type", what, "Give the number of chosen answers, or leave it out.")
+        raise BadRecord(
+            "wrong-type", f"num_correct is {shorten(repr(given))}", "Give a whole number, or none."
+        )
     if count != num_chosen:
         raise BadRecord(
             "length-mismatch",
@@ -204,7 +212,9 @@ def _best_of_four(cells: Cells, name: str) -> NamedScore:
         name,
         rule="share of prompts whose highest-rewarded answer is the correct one; answers that are equal at the top "
         "share it",
-        note=lacking(cells, {name: COUNTS[name]}),
+        note=lacking(cells, {name: COUNTS[name]})
+        if name in COUNTS
+        else "not a subset of RewardBench 2: in no average",
     )
 
 

@@ -122,7 +122,7 @@ def _subset(path: str, is_list: bool) -> str:
     folders = path.strip("/").split("/")
     found = folders.pop(0) if folders[0] in _FORMS else None
     form = _FORMS[found] if found is not None else "best-of-n" if is_list else "pairwise"
-    if not folders:
+    if not folders or not folders[0]:
         raise BadRecord("wrong-type", f"category_path is {path!r}", "It is set/goal/scenario.")
     return "/".join([f"{folders[0]}, {form}", *folders[1:]])
 
