@@ -553,5 +553,47 @@ EVALUATION_FAULTS = (
         "for key, inner in value.items()}",
         ("tests/evaluation/test_rewards_file.py", "-k", "nulls"),
     ),
+    Fault(
+        "a model that lost its longest rows is ranked",
+        "report/comparable.py",
+        'if num := tokenizing.get("num_comparisons_too_long"):',
+        "if num := 0:",
+        ("tests/report/test_leaderboard.py", "-k", "lost_rows"),
+    ),
+    Fault(
+        "the leaderboard mixes rules of ties",
+        "report/comparable.py",
+        "if ties != ties_of_largest:",
+        "if False:",
+        ("tests/report/test_leaderboard.py", "-k", "equal_rewards"),
+    ),
+    Fault(
+        "the leaderboard mixes data",
+        "report/comparable.py",
+        "if basis[model] == largest",
+        "if True",
+        ("tests/report/test_leaderboard.py", "-k", "two_benchmarks or whole"),
+    ),
+    Fault(
+        "style is judged by two comparisons",
+        "evaluation/style.py",
+        "np.count_nonzero(differences, axis=0) >= MIN_DIFFERENT",
+        "np.count_nonzero(differences, axis=0) >= 1",
+        ("tests/evaluation/test_style.py", "-k", "left_out"),
+    ),
+    Fault(
+        "a page without texts holds texts",
+        "report/comparison_data.py",
+        "columns = [*ROW_COLUMNS, *(TEXT_COLUMNS if with_texts else ())]",
+        "columns = [*ROW_COLUMNS, *TEXT_COLUMNS]",
+        ("tests/report/test_comparison_data.py", "-k", "no_word"),
+    ),
+    Fault(
+        "texts of the page are those of other rows",
+        "evaluation/shared_rows.py",
+        ".take(inside - start)",
+        ".take(inside - inside[0])",
+        ("tests/report/test_comparison_data.py", "-k", "texts_and_rewards"),
+    ),
 )
 """Each is seen by its tests (``make mutants``)."""

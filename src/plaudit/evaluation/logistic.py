@@ -73,7 +73,7 @@ def fit_logistic(
         gradient = design.T @ (outcome - chance)
         curvature = (design * (chance * (1 - chance))[:, None]).T @ design
         step = np.linalg.solve(curvature, gradient)
-        # Newton's step may overshoot from far away; two units of log odds, root mean square over the rows, are enough at once.
+        # Newton's step may overshoot from far away: two units of log odds, root mean square over the rows, at most.
         scale = min(1.0, 2.0 / max(1e-12, float(np.sqrt(np.mean((design @ step) ** 2)))))
         weights = weights + scale * step
         if np.abs(design @ weights).max() > LARGEST_LOGIT:
