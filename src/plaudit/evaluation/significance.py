@@ -6,7 +6,7 @@ rewards that count half give differences of two sizes.
 
 What was measured (tests/evaluation/test_significance.py): the interval of `paired_difference` holds the true
 difference in 94 to 98 of 100 simulated repetitions where ten comparisons or more are decided differently. With fewer
-it is mostly too wide, and holds it in 93 to all of 100. The plain percentile bootstrap falls to 75 of 100 there, since
+it is mostly too wide, and holds it in 93 to all of 100. The plain percentile bootstrap falls to 74 of 100 there, since
 it cannot see a sign that did not occur.
 """
 
