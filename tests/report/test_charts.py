@@ -11,8 +11,10 @@ from plaudit.evaluation.run import evaluate_suites
 from plaudit.evaluation.sets import EvaluationSet
 from plaudit.preferences import read_preferences
 from plaudit.report import ReportOptions, read_outputs, report_text
+from plaudit.report.charts import report_charts
 from plaudit.report.computing import explanations
 from plaudit.report.contents import report_contents
+from plaudit.report.drawing import inline_svg
 from plaudit.tokens import LengthLimits
 from stand_ins.evaluations import TextScorer, exclamations, make_records
 
@@ -31,6 +33,15 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list:
         scorer = TextScorer(name, exclamations)
         evaluate_suites(scorer, sets, output_dir=base / name, limits=limits, progress=False)
     return read_outputs([base / "all", base / "none"])
+
+
+def test_margins_in_tens_are_written_as_numbers_not_as_powers(outputs: list):
+    contents = report_contents(outputs)
+    margins = {"edges": [-10.0, 0.0, 10.0, 20.0, 30.0], "counts": [1, 2, 3, 4], "num_equal": 0}
+    contents["suites"][0]["results"][0]["margins"] = margins
+    drawn = next(chart for chart in report_charts(contents) if chart.title.startswith("Margins"))
+    svg = inline_svg(drawn.chart, name="m", description="margins")
+    assert ">20<" in svg and "e+1" not in svg
 
 
 def test_a_page_is_made_where_one_of_two_models_has_no_comparison_left(outputs: list):

@@ -93,7 +93,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> Any:
 
     base = alt.Chart(alt.InlineData(values=list(rows)))
     colour = colour_of(colours, field="which")
-    x = alt.X("kl:Q", title="KL, nats", axis=alt.Axis(format="~g", tickCount=6, grid=False))
+    x = alt.X("kl:Q", title="KL, nats", axis=alt.Axis(format=".6~g", tickCount=6, grid=False))
     y = alt.Y("value:Q", title="mean quality", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
     ends = base.transform_filter("datum.low !== null && datum.high !== null").mark_rule(opacity=0.6)
     first = alt.InlineData(values=[row for row in rows if row["which"] == next(iter(colours))])

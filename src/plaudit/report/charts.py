@@ -170,7 +170,7 @@ def _draw_margins(margins: Mapping[str, Any]) -> Any:
     ]
     colour = alt.condition("datum.right", alt.value(RIGHT), alt.value(WRONG))
     x = alt.X(
-        "low:Q", bin="binned", title="margin, in units of reward", axis=alt.Axis(format="~g", tickCount=6)
+        "low:Q", bin="binned", title="margin, in units of reward", axis=alt.Axis(format=".6~g", tickCount=6)
     )
     drawn = (
         alt.Chart(alt.InlineData(values=bars))
@@ -209,7 +209,7 @@ def _draw_length(length: Mapping[str, Any]) -> Any:
     means = [{"tokens": tokens, "reward": reward} for tokens, reward, _ in length["means"]]
     x = alt.X("tokens:Q", title="tokens of the completion", scale=alt.Scale(zero=False), axis=_count_axis())
     y = alt.Y(
-        "reward:Q", title="reward", scale=alt.Scale(zero=False), axis=alt.Axis(format="~g", tickCount=5)
+        "reward:Q", title="reward", scale=alt.Scale(zero=False), axis=alt.Axis(format=".6~g", tickCount=5)
     )
     return alt.layer(
         alt.Chart(alt.InlineData(values=points))
