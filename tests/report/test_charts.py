@@ -37,7 +37,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list:
 
 def test_margins_in_tens_are_written_as_numbers_not_as_powers(outputs: list):
     contents = report_contents(outputs)
-    margins = {"edges": [-10.0, 0.0, 10.0, 20.0, 30.0], "counts": [1, 2, 3, 4], "num_equal": 0}
+    margins = {"edges": [-10.0, 0.0, 20.0, 40.0, 60.0], "counts": [1, 2, 3, 4], "num_equal": 0}
     contents["suites"][0]["results"][0]["margins"] = margins
     drawn = next(chart for chart in report_charts(contents) if chart.title.startswith("Margins"))
     svg = inline_svg(drawn.chart, name="m", description="margins")
