@@ -63,7 +63,8 @@ def open_models(
     """Each model with its name as given and its folder's name, loaded when its turn comes; or all as an ensemble."""
     check_server_options(options.protocol, options.concurrency, options.timeout_s)
     if options.combine is not None:
-        yield " + ".join(models), "ensemble", _ensemble(models, options)
+        scorer = _ensemble(models, options)
+        yield scorer.name or models[0], "ensemble", scorer
         return
     folders = folder_names(models)
     for model, folder in zip(models, folders, strict=True):

@@ -126,7 +126,6 @@ def measure(
     """
     if ties not in TIE_RULES:
         raise unknown_choice("--ties", ties, TIE_RULES)
-    check_names(sets)
     source = as_source(model)
     planned = [source.plan(part.preferences, limits or LengthLimits(), progress=progress) for part in sets]
     merged = distinct_items(sets, planned)
